@@ -1,0 +1,81 @@
+"""The one owner of the choice of Keras: everything here runs on Keras 2 (tf-keras).
+
+Larq and Larq Compute Engine know Keras 2 only (larq#909, larq#911). TensorFlow
+decides at the first touch of `tf.keras`, by an environment variable, which Keras that
+is; so this module must be imported before anything touches it, and says so in one
+line where it is too late.
+
+It also owns TensorFlow's start-up noise: what TensorFlow always prints on import is
+dropped, anything else is passed on. Set `TF_CPP_MIN_LOG_LEVEL` to see it all.
+"""
+
+import contextlib
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+_LEGACY = "TF_USE_LEGACY_KERAS"
+
+# Lines of every TensorFlow 2.21 import on a machine without a GPU, and nothing else.
+_NOISE = re.compile(
+    r"oneDNN custom operations are on|Could not find cuda drivers"
+    r"|All log messages before absl::InitializeLog|optimized to use available CPU instructions"
+    r"|To enable the following instructions|^Using TensorFlow backend"
+)
+
+
+@contextlib.contextmanager
+def quiet_import() -> Iterator[None]:
+    """Hold back standard error while a noisy library is imported, and replay the rest.
+
+    The C++ side writes to file descriptor 2 before any log level can be set, so the
+    descriptor itself is redirected; it is restored whatever happens.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ and os.environ["TF_CPP_MIN_LOG_LEVEL"] != "3":
+        yield  # the user asked for TensorFlow's messages
+        return
+    try:
+        saved = os.dup(2)
+    except OSError:  # started without a standard error: nothing to keep quiet
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        sys.stderr.flush()
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, 2)
+            os.close(saved)
+            held.seek(0)
+            for line in held.read().decode(errors="replace").splitlines():
+                if not _NOISE.search(line):
+                    print(line, file=sys.stderr)
+
+
+def _load() -> tuple[Any, Any]:
+    if os.environ.get(_LEGACY, "1").lower() not in ("1", "true"):
+        raise ImportError(
+            f"bitat_tf needs Keras 2, but {_LEGACY}={os.environ[_LEGACY]!r} asks for Keras 3. "
+            f"Unset it, or set {_LEGACY}=1."
+        )
+    os.environ[_LEGACY] = "1"
+    with quiet_import():
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        import tensorflow as tf
+
+        is_keras_2 = tf.keras.layers.Layer.__module__.startswith("tf_keras.")
+    if not is_keras_2:
+        raise ImportError(
+            "bitat_tf needs Keras 2 (tf-keras), but TensorFlow was imported before it and has "
+            "already chosen Keras 3. Import bitat_tf before anything that uses tf.keras, or set "
+            f"the environment variable {_LEGACY}=1 before Python starts."
+        )
+    return tf, tf.keras
+
+
+tf, keras = _load()

@@ -1,0 +1,300 @@
+"""Recipes as frozen dataclasses, loaded strictly: a typo is an error, not a default.
+
+A recipe is one YAML mapping with the sections of `Recipe`. Every field is validated when
+the dataclass is made, so a `Recipe` that exists is one that can run.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from bitat_tf.records import check, from_mapping, to_mapping
+
+Order = Literal["bottom_up", "top_down", "random"]
+Trainer = Literal["fit", "loop"]
+ThresholdRule = Literal["lloyd_max", "median", "zero"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images to learn from.
+
+    Args:
+        dataset: `"digits"` (scikit-learn's, embedded), a TFDS name such as `"cifar10"`, or
+            the path of a prepared TFDS directory (one that holds `dataset_info.json`).
+        data_dir: where TFDS keeps its data sets; None is TFDS's own default.
+        validation_fraction: share of the train split held out for validation, in (0, 1).
+        augment: random pad-and-crop and horizontal flip of the training images.
+        crop_padding: zero pixels added on each side before the random crop.
+        flip: mirror images left-right at random (not for digits or text).
+        shuffle_buffer: images in the shuffle buffer; 0 holds the whole train split.
+    """
+
+    dataset: str = "digits"
+    data_dir: str | None = None
+    validation_fraction: float = 0.1
+    augment: bool = True
+    crop_padding: int = 4
+    flip: bool = True
+    shuffle_buffer: int = 0
+
+    def __post_init__(self) -> None:
+        check(bool(self.dataset), "data.dataset", "a name or a path", self.dataset)
+        check(
+            0 < self.validation_fraction < 1,
+            "data.validation_fraction",
+            "between 0 and 1, exclusive",
+            self.validation_fraction,
+        )
+        check(self.crop_padding >= 0, "data.crop_padding", "at least 0", self.crop_padding)
+        check(self.shuffle_buffer >= 0, "data.shuffle_buffer", "at least 0", self.shuffle_buffer)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which backbone to build: a name in the registry, and keyword arguments of its builder."""
+
+    name: str = "mobilenet_v1_react_nano"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """How the float twin is trained: Adam, cosine learning rate to 0, cross-entropy.
+
+    Args:
+        epochs: passes over the training images.
+        batch_size: images per step.
+        learning_rate: peak of the cosine, reached after `warmup_steps`.
+    """
+
+    epochs: int = 8
+    batch_size: int = 128
+    learning_rate: float = 2e-3
+    warmup_steps: int = 0
+
+    def __post_init__(self) -> None:
+        check(self.epochs >= 1, "teacher.epochs", "at least 1", self.epochs)
+        check(self.batch_size >= 1, "teacher.batch_size", "at least 1", self.batch_size)
+        check(self.learning_rate > 0, "teacher.learning_rate", "positive", self.learning_rate)
+        check(self.warmup_steps >= 0, "teacher.warmup_steps", "at least 0", self.warmup_steps)
+
+
+@dataclass(frozen=True)
+class CalibrationConfig:
+    """The closed-form calibration (docs/method.md, steps 1 to 7).
+
+    Args:
+        batches: number of calibration batches.
+        batch_size: images per calibration batch.
+        ridge: lambda of step 3, as a share of the mean of the importance vector s.
+        sweeps: at most so many passes of coordinate descent over the signs (step 4).
+        threshold: where the sign's threshold starts (step 6).
+        max_block: largest block of the transform V; a kernel with more inputs gets a
+            block-diagonal V.
+        fit_head: refit the float classifier on the calibrated features in closed form.
+    """
+
+    batches: int = 8
+    batch_size: int = 128
+    ridge: float = 1e-2
+    sweeps: int = 20
+    threshold: ThresholdRule = "lloyd_max"
+    max_block: int = 1152
+    fit_head: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("batches", "batch_size", "sweeps", "max_block"):
+            check(
+                getattr(self, name) >= 1, f"calibration.{name}", "at least 1", getattr(self, name)
+            )
+        check(self.ridge > 0, "calibration.ridge", "positive", self.ridge)
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """How the binary network is trained after calibration.
+
+    Args:
+        steps: optimizer steps.
+        batch_size: images per step.
+        learning_rate: start of the cosine to 0.
+        trainer: `"fit"` (Keras callback) or `"loop"` (the custom loop); same result.
+        order: in which order layers become binary.
+        progressive_steps: steps over which they do; 0 makes all binary before step 0.
+        distill_weight: share of the teacher's distribution in the loss, in [0, 1].
+        temperature: of both distributions in the distillation term.
+        batchnorm_batches: training batches from which BatchNorm statistics are recomputed
+            at the end.
+        checkpoint_steps: steps between checkpoints.
+    """
+
+    steps: int = 1600
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    trainer: Trainer = "fit"
+    order: Order = "bottom_up"
+    progressive_steps: int = 0
+    distill_weight: float = 0.0
+    temperature: float = 1.0
+    batchnorm_batches: int = 16
+    checkpoint_steps: int = 400
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "batchnorm_batches", "checkpoint_steps"):
+            check(getattr(self, name) >= 1, f"student.{name}", "at least 1", getattr(self, name))
+        for name in ("learning_rate", "temperature"):
+            check(getattr(self, name) > 0, f"student.{name}", "positive", getattr(self, name))
+        check(
+            0 <= self.progressive_steps < self.steps,
+            "student.progressive_steps",
+            f"at least 0 and below student.steps={self.steps}",
+            self.progressive_steps,
+        )
+        check(
+            0 <= self.distill_weight <= 1,
+            "student.distill_weight",
+            "between 0 and 1",
+            self.distill_weight,
+        )
+
+
+@dataclass(frozen=True)
+class ConvertConfig:
+    """What the conversion must show: parity on so many test images.
+
+    Args:
+        parity_images: test images compared between Keras and the flatbuffer; 0 is all.
+        min_agreement: least share of images on which both name the same class.
+    """
+
+    parity_images: int = 1000
+    min_agreement: float = 0.995
+
+    def __post_init__(self) -> None:
+        check(self.parity_images >= 0, "convert.parity_images", "at least 0", self.parity_images)
+        check(
+            0 < self.min_agreement <= 1,
+            "convert.min_agreement",
+            "above 0 and at most 1",
+            self.min_agreement,
+        )
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """How often the latency is measured.
+
+    Args:
+        warmup: runs that are not counted.
+        repeats: counted runs of each model, interleaved.
+        threads: interpreter threads.
+    """
+
+    warmup: int = 5
+    repeats: int = 50
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        check(self.warmup >= 0, "benchmark.warmup", "at least 0", self.warmup)
+        for name in ("repeats", "threads"):
+            check(getattr(self, name) >= 1, f"benchmark.{name}", "at least 1", getattr(self, name))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One experiment from data to flatbuffer; see the sections for their fields."""
+
+    name: str
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    student: StudentConfig = field(default_factory=StudentConfig)
+    convert: ConvertConfig = field(default_factory=ConvertConfig)
+    benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
+
+    def __post_init__(self) -> None:
+        check(bool(self.name), "name", "not empty", self.name)
+        check(0 <= self.seed < 2**31, "seed", "between 0 and 2**31 - 1", self.seed)
+
+
+def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Apply `section.key=value` settings (values in YAML) to a recipe's mapping.
+
+    Returns a new mapping; keys are checked when the recipe is built from it.
+
+    Raises:
+        ValueError: when a setting is not of the form `key=value`.
+    """
+    result: dict[str, Any] = {
+        k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()
+    }
+    for setting in overrides:
+        key, equals, text = setting.partition("=")
+        if not equals or not key:
+            raise ValueError(f"A setting must read key=value. Received: {setting!r}")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as err:
+            raise ValueError(f"The value of {setting!r} is not valid YAML.") from err
+        *parents, last = key.split(".")
+        at = result
+        for parent in parents:
+            below = at.get(parent)
+            at[parent] = dict(below) if isinstance(below, Mapping) else {}
+            at = at[parent]
+        at[last] = value
+    return result
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that ship with the package."""
+    folder = resources.files("bitat_tf") / "recipes"
+    return sorted(f.name[: -len(".yaml")] for f in folder.iterdir() if f.name.endswith(".yaml"))
+
+
+def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe that ships with the package by name, or a YAML file by path.
+
+    Args:
+        name_or_path: for example `"cifar10-nano"` or `"my/recipe.yaml"`.
+        overrides: settings such as `"student.steps=100"`.
+
+    Raises:
+        ValueError: when there is no such recipe, or it is not valid.
+    """
+    path = Path(name_or_path)
+    if name_or_path in recipe_names():
+        packaged = resources.files("bitat_tf") / "recipes" / f"{name_or_path}.yaml"
+        text = packaged.read_text(encoding="utf-8")
+    elif path.is_file():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as err:
+            raise ValueError(f"Cannot read the recipe {name_or_path}: {err}") from err
+    else:
+        raise ValueError(
+            f"No recipe named {name_or_path!r}, and no such file. "
+            f"Packaged recipes: {', '.join(recipe_names())}."
+        )
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as err:
+        raise ValueError(f"{name_or_path} is not valid YAML: {' '.join(str(err).split())}") from err
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{name_or_path} is not a recipe: its top level must be a mapping.")
+    try:
+        return from_mapping(Recipe, apply_overrides(values, overrides))
+    except ValueError as err:
+        raise ValueError(f"Recipe {name_or_path}: {err}") from err
+
+
+def save_recipe(recipe: Recipe, path: Path) -> None:
+    """Write the resolved recipe as YAML."""
+    path.write_text(yaml.safe_dump(to_mapping(recipe), sort_keys=False), encoding="utf-8")

@@ -1,0 +1,224 @@
+"""A functional Keras model as an ordered list of layer calls.
+
+Calibration and BatchNorm recomputation run a model call by call over cached batches, the
+rewrites run it call by call on symbolic tensors, and both ask who reads a tensor. This file
+is the only one that knows Keras's node objects.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bitat_tf._keras import keras, tf
+from bitat_tf.layers import BitatConv2D, RSign
+
+# A tensor of the graph is known by the id Keras itself gives it within its nodes.
+TensorId = str
+
+
+class Call:
+    """One layer call in a functional model.
+
+    Attributes:
+        layer: the Keras layer.
+        inputs: ids of the tensors it reads.
+        outputs: ids of those it makes.
+    """
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+        self.layer = node.layer
+        self.inputs: tuple[TensorId, ...] = tuple(node.flat_input_ids)
+        self.outputs: tuple[TensorId, ...] = tuple(node.flat_output_ids)
+
+    def apply(self, values: dict[TensorId, Any], layer: Callable[..., Any] | None = None) -> None:
+        """Compute the call's outputs from `values` and put them there.
+
+        Args:
+            values: tensor id -> tensor, real or symbolic; one list entry per id.
+            layer: what to call instead of the call's own layer.
+        """
+        boxed = {key: [values[key]] for key in self.inputs}
+        arguments, keywords = self._node.map_arguments(boxed)
+        result = (layer or self.layer)(*arguments, **keywords)
+        values.update(zip(self.outputs, tf.nest.flatten(result), strict=True))
+
+
+class Graph:
+    """The calls of a functional or Sequential model, in an order in which they can run.
+
+    Attributes:
+        calls: all but the input layers, sources first.
+        inputs, outputs: ids of the model's input and output tensors.
+        consumers: tensor id -> calls that read it.
+
+    Raises:
+        ValueError: when the model is subclassed: its graph cannot be read.
+    """
+
+    def __init__(self, model: Any) -> None:
+        nodes_by_depth = getattr(model, "_nodes_by_depth", None)
+        if not nodes_by_depth:
+            raise ValueError(
+                f"`model` must be a functional or Sequential Keras model that has been built, so "
+                f"that its graph can be read. Received: {type(model).__name__} {model.name!r}. "
+                "Rebuild it as keras.Model(inputs, outputs)."
+            )
+        nodes = [n for depth in sorted(nodes_by_depth, reverse=True) for n in nodes_by_depth[depth]]
+        self.calls = tuple(Call(node) for node in nodes if not node.is_input)
+        self.inputs = tuple(str(id(t)) for t in tf.nest.flatten(model.inputs))
+        self.outputs = tuple(str(id(t)) for t in tf.nest.flatten(model.outputs))
+        self.consumers: dict[TensorId, list[Call]] = defaultdict(list)
+        self.producer: dict[TensorId, Call] = {}
+        for call in self.calls:
+            for tensor in dict.fromkeys(call.inputs):
+                self.consumers[tensor].append(call)
+            for tensor in call.outputs:
+                self.producer[tensor] = call
+
+    def only_consumer(self, tensor: TensorId) -> Call | None:
+        """The one call that reads a tensor; None where there are more, or it is an output."""
+        calls = self.consumers[tensor]
+        return calls[0] if len(calls) == 1 and tensor not in self.outputs else None
+
+
+class Sweep:
+    """A model run call by call over several batches at once.
+
+    Every tensor is computed once per batch and dropped after its last reader, so memory holds
+    the widest cut of the network and not all of it.
+
+    Args:
+        graph: of the model.
+        batches: input batches; for several inputs, tuples of them.
+        keep: tensors to hold on to until `release`.
+    """
+
+    def __init__(self, graph: Graph, batches: Sequence[Any], keep: Iterable[TensorId] = ()) -> None:
+        self.graph = graph
+        self._keep = set(keep) | set(graph.outputs)
+        self._readers = {key: len(calls) for key, calls in graph.consumers.items()}
+        self._values: list[dict[TensorId, Any]] = [
+            dict(zip(graph.inputs, tf.nest.flatten(batch), strict=True)) for batch in batches
+        ]
+        self._next = 0
+
+    def values(self, tensor: TensorId) -> list[Any]:
+        """A tensor that has been computed and is still held, one entry per batch."""
+        return [values[tensor] for values in self._values]
+
+    def peek(self) -> Call | None:
+        """The call that `step` would run next; None at the end."""
+        calls = self.graph.calls
+        return calls[self._next] if self._next < len(calls) else None
+
+    def step(self) -> Call:
+        """Run the next call on all batches in inference mode, and return it."""
+        call = self.graph.calls[self._next]
+        self._next += 1
+        for values in self._values:
+            call.apply(values)
+        for tensor in dict.fromkeys(call.inputs):
+            self._readers[tensor] -= 1
+            if not self._readers[tensor] and tensor not in self._keep:
+                self._drop(tensor)
+        return call
+
+    def advance_to(self, tensor: TensorId) -> list[Any]:
+        """Run on until `tensor` has been computed, and return its values."""
+        while any(tensor not in values for values in self._values):
+            if self.peek() is None:
+                raise KeyError(f"Tensor {tensor} was dropped, or is none of this model's.")
+            self.step()
+        return self.values(tensor)
+
+    def release(self, tensor: TensorId) -> None:
+        """Let go of a kept tensor once nothing in the graph reads it any more."""
+        self._keep.discard(tensor)
+        if not self._readers.get(tensor):
+            self._drop(tensor)
+
+    def _drop(self, tensor: TensorId) -> None:
+        for values in self._values:
+            values.pop(tensor, None)
+
+
+def rebuild(model: Any, replace: Callable[[Call], Callable[..., Any] | None]) -> Any:
+    """A new functional model with the same graph and some layers exchanged.
+
+    Layers that are not exchanged are cloned from their configuration and take a copy of the
+    weights, so the given model is never touched. Layers called more than once stay shared.
+
+    Args:
+        model: functional or Sequential.
+        replace: for a call, what to put in its place (a layer, or any function from its
+            inputs to its outputs), or None to clone the layer. Asked once per layer.
+
+    Returns:
+        The new model, inputs and outputs in the same order and structure.
+    """
+    graph = Graph(model)
+    made: dict[int, Callable[..., Any]] = {}
+    copied: list[tuple[Any, Any]] = []
+    values: dict[TensorId, Any] = {}
+    new_inputs = []
+    for key, tensor in zip(graph.inputs, tf.nest.flatten(model.inputs), strict=True):
+        new = keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=tensor.node.layer.name)
+        values[key] = new
+        new_inputs.append(new)
+    for call in graph.calls:
+        if id(call.layer) not in made:
+            exchanged = replace(call)
+            if exchanged is None:
+                exchanged = type(call.layer).from_config(call.layer.get_config())
+                copied.append((call.layer, exchanged))
+            made[id(call.layer)] = exchanged
+        call.apply(values, made[id(call.layer)])
+    for old, new in copied:
+        new.set_weights(old.get_weights())
+    outputs = [values[key] for key in graph.outputs]
+    return keras.Model(
+        tf.nest.pack_sequence_as(model.inputs, new_inputs),
+        tf.nest.pack_sequence_as(model.outputs, outputs),
+        name=model.name,
+    )
+
+
+@dataclass(frozen=True)
+class BinaryUnit:
+    """What becomes binary together: an `RSign` and all binary convolutions that read it.
+
+    Attributes:
+        name: of the sign layer; how schedules and reports call the unit.
+        sign: the `RSign` layer.
+        convolutions: the `BitatConv2D` layers behind it.
+    """
+
+    name: str
+    sign: Any
+    convolutions: tuple[Any, ...]
+
+    @property
+    def active(self) -> bool:
+        """Whether the unit computes with 1 bit."""
+        return bool(self.sign.active.numpy())
+
+    def activate(self, active: bool) -> None:
+        """Switch the unit to 1 bit, or back to reals."""
+        self.sign.active.assign(active)
+        for convolution in self.convolutions:
+            convolution.active.assign(active)
+
+
+def binary_units(model: Any) -> tuple[BinaryUnit, ...]:
+    """The binary units of a model, bottom to top; empty when it has none."""
+    graph = Graph(model)
+    units = []
+    for call in graph.calls:
+        if isinstance(call.layer, RSign):
+            readers = [c.layer for c in graph.consumers[call.outputs[0]]]
+            convolutions = tuple(c for c in readers if isinstance(c, BitatConv2D))
+            if convolutions:
+                units.append(BinaryUnit(call.layer.name, call.layer, convolutions))
+    return tuple(units)

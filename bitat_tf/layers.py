@@ -1,0 +1,240 @@
+"""Keras layers: what a binary network is made of while it is trained.
+
+`RSign` -> `BitatConv2D` -> BatchNormalization is one binary convolution. Both layers carry
+a switch, `active`: off, they pass reals and compute the teacher's ordinary convolution, so a
+student with nothing active *is* its float twin; on, they are 1-bit. The progressive schedule
+turns layers on from the bottom to the top.
+
+`OrthonormalTransform` is state of the training only: nothing of it reaches the device
+(`bitat_tf.convert.strip`). Layout is channels last throughout.
+"""
+
+from typing import Any
+
+from bitat_tf._keras import keras, tf
+from bitat_tf.linalg import block_count
+from bitat_tf.quantizers import (
+    KERNEL_CONSTRAINT,
+    KERNEL_QUANTIZER,
+    activation_sign,
+    lq,
+)
+
+_register = keras.saving.register_keras_serializable("bitat_tf")
+
+
+@_register
+class OrthonormalTransform(keras.layers.Layer):
+    """Rotation into the coordinates in which a layer's inputs are uncorrelated.
+
+    y = V^T x along the last axis, with C = V diag(s) V^T the correlation of the layer's
+    (binarized) inputs. V is block-diagonal where K exceeds `max_block`.
+
+    State, none of it trained by gradient: `correlation` (blocks, size, size), `vectors` V
+    (blocks, size, size), `importance` s (blocks, size). Before the first `refresh`, C and V
+    are the identity.
+
+    Args:
+        max_block: largest block.
+
+    Input shape: (..., K). Output shape: the same.
+    """
+
+    def __init__(self, max_block: int = 1152, **kwargs: Any) -> None:
+        super().__init__(trainable=False, **kwargs)
+        self.max_block = max_block
+
+    def build(self, input_shape: Any) -> None:
+        """Make the state for the last dimension of `input_shape`."""
+        inputs = int(input_shape[-1])
+        blocks = block_count(inputs, self.max_block)
+        size = inputs // blocks
+
+        def identity(shape: Any, dtype: Any = None, **_: Any) -> Any:
+            return tf.eye(size, batch_shape=[blocks], dtype=dtype)
+
+        state = {"trainable": False, "dtype": "float32"}
+        matrix = (blocks, size, size)
+        self.correlation = self.add_weight("correlation", matrix, initializer=identity, **state)
+        self.vectors = self.add_weight("vectors", matrix, initializer=identity, **state)
+        self.importance = self.add_weight("importance", matrix[:2], initializer="ones", **state)
+        super().build(input_shape)
+
+    def assign(self, correlation: Any, vectors: Any, importance: Any) -> None:
+        """Take over a correlation's blocks and their `linalg.basis`."""
+        self.correlation.assign(correlation)
+        self.vectors.assign(vectors)
+        self.importance.assign(importance)
+
+    def call(self, inputs: Any) -> Any:
+        """V^T x."""
+        return self._apply("...bi,bij->...bj", inputs)
+
+    def inverse(self, inputs: Any) -> Any:
+        """V x: undoes `call`, because V is orthonormal."""
+        return self._apply("...bj,bij->...bi", inputs)
+
+    def _apply(self, equation: str, inputs: Any) -> Any:
+        shape = tf.shape(inputs)
+        blocks, size = self.importance.shape
+        split = tf.reshape(inputs, tf.concat([shape[:-1], [blocks, size]], axis=0))
+        return tf.reshape(tf.einsum(equation, split, self.vectors), shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        return {**super().get_config(), "max_block": self.max_block}
+
+
+@_register
+class BitatConv2D(lq.layers.QuantConv2D):
+    """Larq's binary convolution that carries its `OrthonormalTransform`.
+
+    With `active` on it computes with sign(W), padding by `pad_values`; off, with W itself
+    and zero padding, as an ordinary `Conv2D` does. The input is binarized by the `RSign` in
+    front, the scale of the kernel lives in the BatchNorm behind.
+
+    Args:
+        filters, kernel_size, strides, padding: as in `keras.layers.Conv2D`.
+        pad_values: what a "same" convolution pads its binary input with; 1.0 is what LCE
+            computes without a correction step.
+        max_block: of the transform.
+        kernel_quantizer, kernel_constraint, use_bias: Larq's arguments; the defaults are
+            +-1 kernels with a straight-through gradient, latent weights clipped to [-1, 1],
+            no bias.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Any,
+        strides: Any = (1, 1),
+        padding: str = "same",
+        pad_values: float = 1.0,
+        max_block: int = 1152,
+        kernel_quantizer: Any = KERNEL_QUANTIZER,
+        kernel_constraint: Any = KERNEL_CONSTRAINT,
+        use_bias: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            filters,
+            kernel_size,
+            strides=strides,
+            padding=padding,
+            pad_values=pad_values,
+            kernel_quantizer=kernel_quantizer,
+            kernel_constraint=kernel_constraint,
+            use_bias=use_bias,
+            **kwargs,
+        )
+        self.max_block = max_block
+        self.transform = OrthonormalTransform(max_block, name="transform")
+
+    def build(self, input_shape: Any) -> None:
+        """Make kernel, switch and transform for (batch, height, width, c_in)."""
+        super().build(input_shape)
+        kh, kw, c_in, _ = self.kernel.shape
+        self.transform.build((None, kh * kw * c_in))
+        self.active = _add_switch(self)
+
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        """Convolve with the binary kernel, or with the latent one while inactive."""
+        latent = self.kernel.latent_variable
+        return super().convolution_op(inputs, tf.where(self.active, kernel, latent))
+
+    def call(self, inputs: Any) -> Any:
+        """Convolve (batch, height, width, c_in) to (batch, height', width', filters)."""
+        if self._is_native_padding:
+            return super().call(inputs)
+        padded = self.pad(inputs)
+        with (
+            lq.utils.patch_object(self, "_is_native_padding", True),
+            lq.utils.patch_object(self, "padding", "valid"),
+        ):
+            return super().call(padded)
+
+    def pad(self, inputs: Any) -> Any:
+        """Pad as this layer does before it convolves: by `pad_values`, or 0 if inactive."""
+        if self.padding != "same":
+            return inputs
+        value = tf.where(self.active, tf.cast(self.pad_values, inputs.dtype), 0.0)
+        return tf.pad(inputs, self._get_padding_same(inputs), constant_values=value)
+
+    def patches(self, inputs: Any) -> Any:
+        """The layer's input patches, one row per output position: (positions, K).
+
+        Args:
+            inputs: (batch, height, width, c_in), as the layer receives them.
+        """
+        kh, kw = self.kernel_size
+        sh, sw = self.strides
+        dh, dw = self.dilation_rate
+        padded = self.pad(inputs)
+        if (kh, kw) == (1, 1):
+            columns = padded[:, ::sh, ::sw]
+        else:
+            columns = tf.image.extract_patches(
+                padded, [1, kh, kw, 1], [1, sh, sw, 1], [1, dh, dw, 1], "VALID"
+            )
+        return tf.reshape(columns, (-1, columns.shape[-1]))
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        return {**super().get_config(), "max_block": self.max_block}
+
+
+@_register
+class RSign(keras.layers.Layer):
+    """sign(x + shift) with one learnable shift per channel (ReActNet, arXiv 2003.03488).
+
+    Pseudo-gradient: `quantizers.activation_sign`. With `active` off it passes x unchanged.
+
+    Input shape: (..., channels). Output shape: the same, in {-1, +1} when active.
+    """
+
+    def build(self, input_shape: Any) -> None:
+        """Make the shift, (channels,), and the switch."""
+        self.shift = self.add_weight("shift", (int(input_shape[-1]),), initializer="zeros")
+        self.active = _add_switch(self)
+        super().build(input_shape)
+
+    def call(self, inputs: Any) -> Any:
+        """Binarize."""
+        return tf.cond(
+            self.active, lambda: activation_sign(inputs + self.shift), lambda: tf.identity(inputs)
+        )
+
+
+@_register
+class RPReLU(keras.layers.Layer):
+    """PReLU with learnable shifts before and behind it (ReActNet, arXiv 2003.03488).
+
+    y = max(z, 0) + slope * min(z, 0) + shift_out with z = x + shift_in, each per channel.
+
+    Input shape: (..., channels). Output shape: the same.
+    """
+
+    def build(self, input_shape: Any) -> None:
+        """Make shift_in, slope and shift_out, (channels,) each."""
+        shape = (int(input_shape[-1]),)
+        slope = keras.initializers.Constant(0.25)
+        self.shift_in = self.add_weight("shift_in", shape, initializer="zeros")
+        self.slope = self.add_weight("slope", shape, initializer=slope)
+        self.shift_out = self.add_weight("shift_out", shape, initializer="zeros")
+        super().build(input_shape)
+
+    def call(self, inputs: Any) -> Any:
+        """Apply it."""
+        shifted = inputs + self.shift_in
+        # `where` on the CPU is a tenth of a whole training step faster than max and min.
+        return tf.where(shifted > 0, shifted, self.slope * shifted) + self.shift_out
+
+
+def _add_switch(layer: Any) -> Any:
+    return layer.add_weight(
+        "active",
+        (),
+        dtype="bool",
+        trainable=False,
+        initializer=lambda shape, dtype=None, **_: tf.ones(shape, dtype),
+    )

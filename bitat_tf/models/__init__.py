@@ -1,0 +1,42 @@
+"""Backbones by name; `build` makes the binary network or its float twin.
+
+A family is one file with a builder, registered here.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from bitat_tf.models import mobilenet_v1_react
+
+_BUILDERS: dict[str, Callable[..., Any]] = {
+    "mobilenet_v1_react": mobilenet_v1_react.mobilenet_v1_react,
+    "mobilenet_v1_react_nano": mobilenet_v1_react.mobilenet_v1_react_nano,
+}
+
+
+def names() -> list[str]:
+    """The registered backbones."""
+    return sorted(_BUILDERS)
+
+
+def build(name: str, **arguments: Any) -> Any:
+    """Build a backbone.
+
+    Args:
+        name: one of `names()`.
+        **arguments: of its builder; all take `classes`, `input_size`, `input_channels` and
+            `binary` (False: the float twin, with the same layer names).
+
+    Returns:
+        A Keras functional model from images (batch, size, size, channels), standardised, to
+        logits (batch, classes).
+
+    Raises:
+        ValueError: on an unknown name or argument.
+    """
+    if name not in _BUILDERS:
+        raise ValueError(f"No backbone named {name!r}. Known: {', '.join(names())}.")
+    try:
+        return _BUILDERS[name](**arguments)
+    except TypeError as err:
+        raise ValueError(f"Backbone {name!r}: {err}") from err

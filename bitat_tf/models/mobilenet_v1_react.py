@@ -1,0 +1,177 @@
+"""MobileNetV1 with ReActNet's blocks (Liu et al. 2020, arXiv 2003.03488).
+
+One block is a 3x3 binary convolution that keeps the channels and 1x1 ones that may double
+them, each inside its own shortcut:
+
+    x -> RSign -> conv 3x3 -> BN -> + (x, average-pooled at stride 2) -> RPReLU
+      -> RSign -> conv 1x1 -> BN -> + -> [two of these concatenated where channels double]
+      -> RPReLU
+
+The float twin has the same layer names with ordinary convolutions and no sign, so its
+weights and activations are found by name.
+"""
+
+from typing import Any
+
+from bitat_tf._keras import keras
+from bitat_tf.layers import BitatConv2D, RPReLU, RSign
+
+layers = keras.layers
+
+# (output channels in multiples of the stem's, stride of the 3x3 convolution)
+Blocks = tuple[tuple[int, int], ...]
+
+REACTNET_A: Blocks = (
+    (2, 1),
+    (4, 2),
+    (4, 1),
+    (8, 2),
+    (8, 1),
+    (16, 2),
+    (16, 1),
+    (16, 1),
+    (16, 1),
+    (16, 1),
+    (16, 1),
+    (32, 2),
+    (32, 1),
+)
+
+NANO: Blocks = ((2, 2), (2, 1), (4, 2), (4, 1), (8, 2), (8, 1))
+
+# The protocol of the field for binary networks (larq's guide): the statistics follow a
+# network whose signs flip within ten steps, not within a hundred.
+BATCHNORM_MOMENTUM = 0.9
+
+_SLOPE_INITIALIZER = keras.initializers.Constant(0.25)
+
+
+def mobilenet_v1_react(
+    *,
+    classes: int,
+    width: float = 1.0,
+    input_size: int = 224,
+    input_channels: int = 3,
+    blocks: Blocks = REACTNET_A,
+    stem_channels: int = 32,
+    stem_stride: int | None = None,
+    stem_activation: bool = False,
+    channel_divisor: int = 32,
+    max_block: int = 1152,
+    binary: bool = True,
+) -> Any:
+    """Build the network, by default ReActNet-A.
+
+    Args:
+        classes: number of logits.
+        width: multiplies all channels.
+        input_size: side of the square input in pixels.
+        input_channels: of the input.
+        blocks: (channel multiple, stride) of each block.
+        stem_channels: channels of the stem at width 1.
+        stem_stride: None is 2 from 64 pixels on, else 1.
+        stem_activation: put a PReLU behind the stem's BatchNorm.
+        channel_divisor: channels are rounded to multiples of it, and are at least it; LCE
+            packs 32 channels into one word.
+        max_block: largest block of the layers' transforms.
+        binary: False builds the float twin.
+
+    Returns:
+        A Keras functional model, logits out.
+
+    Raises:
+        ValueError: when a block's channels neither keep nor double those before it.
+    """
+
+    def channels(multiple: int) -> int:
+        exact = stem_channels * width * multiple
+        return max(channel_divisor, round(exact / channel_divisor) * channel_divisor)
+
+    if stem_stride is None:
+        stem_stride = 2 if input_size >= 64 else 1
+    image = layers.Input((input_size, input_size, input_channels), name="image")
+    x = layers.Conv2D(
+        channels(1), 3, stem_stride, padding="same", use_bias=False, name="stem_conv"
+    )(image)
+    x = _batchnorm("stem_bn")(x)
+    if stem_activation:
+        # A slope of 0 would make everything behind it positive, and every sign +1.
+        x = layers.PReLU(
+            shared_axes=[1, 2], alpha_initializer=_SLOPE_INITIALIZER, name="stem_prelu"
+        )(x)
+    conv = _Convolutions(binary, max_block)
+    for index, (multiple, stride) in enumerate(blocks, start=1):
+        x = _block(conv, x, channels(multiple), stride, f"block{index}")
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    logits = layers.Dense(classes, name="logits")(x)
+    suffix = "binary" if binary else "float"
+    return keras.Model(image, logits, name=f"mobilenet_v1_react_{suffix}")
+
+
+def mobilenet_v1_react_nano(*, classes: int = 10, input_size: int = 32, **arguments: Any) -> Any:
+    """Build the small relative for 32-pixel images: six blocks on 12 channels, 5.6 MMAC.
+
+    Args:
+        classes: number of logits.
+        input_size: side of the square input in pixels.
+        **arguments: of `mobilenet_v1_react`.
+    """
+    defaults = {
+        "blocks": NANO,
+        "stem_channels": 12,
+        "stem_stride": 1,
+        "stem_activation": True,
+        "channel_divisor": 4,
+    }
+    return mobilenet_v1_react(classes=classes, input_size=input_size, **{**defaults, **arguments})
+
+
+class _Convolutions:
+    """Makes convolutions of one kind, binary or float, with what stands in front of them."""
+
+    def __init__(self, binary: bool, max_block: int) -> None:
+        self.binary = binary
+        self.max_block = max_block
+
+    def sign(self, x: Any, name: str) -> Any:
+        return RSign(name=name)(x) if self.binary else x
+
+    def convolve(self, x: Any, channels: int, size: int, stride: int, name: str) -> Any:
+        if self.binary:
+            layer = BitatConv2D(channels, size, stride, max_block=self.max_block, name=name)
+        else:
+            layer = layers.Conv2D(channels, size, stride, padding="same", use_bias=False, name=name)
+        return layer(x)
+
+
+def _block(conv: _Convolutions, x: Any, channels: int, stride: int, name: str) -> Any:
+    before = x.shape[-1]
+    if channels not in (before, 2 * before):
+        raise ValueError(
+            f"`blocks` must keep or double the channels. Received: {before} -> {channels} in {name}"
+        )
+    shortcut = x
+    if stride != 1:
+        shortcut = layers.AveragePooling2D(stride, padding="same", name=f"{name}_shortcut")(x)
+    y = conv.sign(x, f"{name}_sign3x3")
+    y = conv.convolve(y, before, 3, stride, f"{name}_conv3x3")
+    y = _batchnorm(f"{name}_bn3x3")(y)
+    y = layers.Add(name=f"{name}_add3x3")([y, shortcut])
+    x = RPReLU(name=f"{name}_rprelu3x3")(y)
+
+    y = conv.sign(x, f"{name}_sign1x1")
+    branches = []
+    # Binary convolutions cannot double channels inside a shortcut, so two share its input.
+    for suffix in ("",) if channels == before else ("a", "b"):
+        z = conv.convolve(y, before, 1, 1, f"{name}_conv1x1{suffix}")
+        z = _batchnorm(f"{name}_bn1x1{suffix}")(z)
+        branches.append(layers.Add(name=f"{name}_add1x1{suffix}")([z, x]))
+    if len(branches) == 1:
+        (x,) = branches
+    else:
+        x = layers.Concatenate(name=f"{name}_concat")(branches)
+    return RPReLU(name=f"{name}_rprelu1x1")(x)
+
+
+def _batchnorm(name: str) -> Any:
+    return layers.BatchNormalization(momentum=BATCHNORM_MOMENTUM, name=name)

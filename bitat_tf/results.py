@@ -1,0 +1,226 @@
+"""Result records: frozen dataclasses that go to and from JSON (`bitat_tf.records`).
+
+Records import nothing of the package, so that any room can make one and the report can
+read them all. Units stand in the names: bytes, milliseconds, shares in [0, 1].
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class LayerCalibration:
+    """What calibration did to one binary convolution.
+
+    The three shares are of the (weighted) variance of the layer's target, measured on the
+    calibration data; lower is better.
+
+    Attributes:
+        name: of the convolution.
+        inputs: K = kh * kw * c_in.
+        outputs: N = c_out.
+        unexplained_sign: left by sign(W) of the float kernel with its best scale per
+            channel, the state before compensation.
+        unexplained_real: left by the compensated real kernel W*, a floor set by the 1-bit
+            activations.
+        unexplained_binary: left by the signs and scales that were chosen.
+        sign_changes: share of the kernel's signs that differ from sign(W).
+    """
+
+    name: str
+    inputs: int
+    outputs: int
+    unexplained_sign: float
+    unexplained_real: float
+    unexplained_binary: float
+    sign_changes: float
+
+
+@dataclass(frozen=True)
+class CalibrationResult:
+    """What calibration did, bottom to top; `seconds` is its wall time."""
+
+    layers: tuple[LayerCalibration, ...]
+    images: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class OpRecord:
+    """One operator of a flatbuffer.
+
+    Attributes:
+        index: position in the execution order.
+        type: builtin or custom operator name, e.g. `"CONV_2D"`, `"LceBconv2d"`.
+        name: of its first output tensor.
+        output_shape: of that tensor, batch included.
+        output_type: TFLite type name, e.g. `"FLOAT32"`.
+        kernel_shape: of the weights of a convolution or dense layer, else empty;
+            (c_out, kh, kw, c_in).
+        binary: whether it computes with 1-bit weights and activations.
+        macs: multiply-accumulates of one inference.
+        size_bytes: of its constant inputs.
+    """
+
+    index: int
+    type: str
+    name: str
+    output_shape: tuple[int, ...]
+    output_type: str
+    kernel_shape: tuple[int, ...]
+    binary: bool
+    macs: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """What a flatbuffer really contains.
+
+    Attributes:
+        ops: all operators in execution order.
+        size_bytes: of the whole file.
+        input_shape, input_type, output_shape, output_type: of the first input and output.
+        missing: intended binary convolutions that are not LceBconv2d, each with the op that
+            stands in its place.
+    """
+
+    ops: tuple[OpRecord, ...]
+    size_bytes: int
+    input_shape: tuple[int, ...]
+    input_type: str
+    output_shape: tuple[int, ...]
+    output_type: str
+    missing: tuple[str, ...] = ()
+
+    @property
+    def binary_convolutions(self) -> int:
+        """Number of LceBconv2d operators."""
+        return sum(op.type == "LceBconv2d" for op in self.ops)
+
+    @property
+    def float_convolutions(self) -> int:
+        """Number of CONV_2D and DEPTHWISE_CONV_2D operators."""
+        return sum(op.type in ("CONV_2D", "DEPTHWISE_CONV_2D") for op in self.ops)
+
+    @property
+    def binary_macs(self) -> int:
+        """1-bit multiply-accumulates of one inference."""
+        return sum(op.macs for op in self.ops if op.binary)
+
+    @property
+    def float_macs(self) -> int:
+        """All other multiply-accumulates of one inference."""
+        return sum(op.macs for op in self.ops if not op.binary)
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """Keras against the flatbuffer on the same images.
+
+    Attributes:
+        images: number compared.
+        agreement: share of images on which both name the same class.
+        min_agreement: the stated criterion.
+        error_median, error_p90, error_p99, error_max: quantiles over images of the largest
+            absolute difference of an output, divided by `output_scale`.
+        output_scale: largest absolute Keras output.
+    """
+
+    images: int
+    agreement: float
+    min_agreement: float
+    error_median: float
+    error_p90: float
+    error_p99: float
+    error_max: float
+    output_scale: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the agreement reaches the criterion."""
+        return self.agreement >= self.min_agreement
+
+
+@dataclass(frozen=True)
+class LatencyRecord:
+    """Latency of one model on one device.
+
+    Attributes:
+        model: a short name, e.g. `"binary"` or `"float"`.
+        device: where it ran; host figures always start with `"host"` and say nothing about
+            phones.
+        runtime: interpreter and kernels.
+        threads: interpreter threads.
+        repeats: counted runs.
+        median_ms, p10_ms, p90_ms: of the counted runs.
+    """
+
+    model: str
+    device: str
+    runtime: str
+    threads: int
+    repeats: int
+    median_ms: float
+    p10_ms: float
+    p90_ms: float
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """A stage of the schedule as it was entered: its first step and what is binary in it."""
+
+    step: int
+    binary_units: int
+    units: int
+
+
+@dataclass(frozen=True)
+class TrainingPoint:
+    """One logged point of a training run; accuracies in [0, 1], None where not measured."""
+
+    step: int
+    loss: float
+    accuracy: float
+    validation_accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class ModelScore:
+    """One row of the summary: a model, its test accuracy (None: not measured) and size."""
+
+    model: str
+    test_accuracy: float | None
+    size_bytes: int | None
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Everything a run directory's report is made from.
+
+    Attributes:
+        recipe: the resolved recipe as a plain mapping.
+        versions: package -> version, Python included.
+        machine: processor and cores, e.g. `"Intel Xeon, 2 cores"`.
+        teacher_curve, student_curve: logged training points; steps of each count from 0.
+        stages: of the student's schedule, as entered.
+        calibration: None where the run did none.
+        scores: float teacher, one-shot calibrated, trained and converted network.
+        audit, parity: of the converted flatbuffer; None before conversion.
+        latency: host or device records.
+        seconds: wall time by phase.
+    """
+
+    recipe: Mapping[str, Any]
+    versions: Mapping[str, Any]
+    machine: str
+    teacher_curve: tuple[TrainingPoint, ...] = ()
+    student_curve: tuple[TrainingPoint, ...] = ()
+    stages: tuple[StageRecord, ...] = ()
+    calibration: CalibrationResult | None = None
+    scores: tuple[ModelScore, ...] = ()
+    audit: AuditReport | None = None
+    parity: ParityReport | None = None
+    latency: tuple[LatencyRecord, ...] = ()
+    seconds: Mapping[str, Any] = field(default_factory=dict)
