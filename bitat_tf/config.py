@@ -130,7 +130,7 @@ class StudentConfig:
         temperature: of both distributions in the distillation term.
         batchnorm_batches: training batches from which BatchNorm statistics are recomputed
             at the end.
-        checkpoint_steps: steps between checkpoints.
+        log_steps: steps between two logged points of the training curve.
     """
 
     steps: int = 1600
@@ -142,10 +142,10 @@ class StudentConfig:
     distill_weight: float = 0.0
     temperature: float = 1.0
     batchnorm_batches: int = 16
-    checkpoint_steps: int = 400
+    log_steps: int = 200
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "batchnorm_batches", "checkpoint_steps"):
+        for name in ("steps", "batch_size", "batchnorm_batches", "log_steps"):
             check(getattr(self, name) >= 1, f"student.{name}", "at least 1", getattr(self, name))
         for name in ("learning_rate", "temperature"):
             check(getattr(self, name) > 0, f"student.{name}", "positive", getattr(self, name))

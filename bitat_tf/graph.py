@@ -5,8 +5,8 @@ rewrites run it call by call on symbolic tensors, and both ask who reads a tenso
 is the only one that knows Keras's node objects.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +77,13 @@ class Graph:
             for tensor in call.outputs:
                 self.producer[tensor] = call
 
+    def output_of(self, layer_name: str) -> TensorId | None:
+        """The output of the first call of a layer; None where there is no such layer."""
+        for call in self.calls:
+            if call.layer.name == layer_name:
+                return call.outputs[0]
+        return None
+
     def only_consumer(self, tensor: TensorId) -> Call | None:
         """The one call that reads a tensor; None where there are more, or it is an output."""
         calls = self.consumers[tensor]
@@ -84,7 +91,7 @@ class Graph:
 
 
 class Sweep:
-    """A model run call by call over several batches at once.
+    """A model run call by call over several batches at once, in inference mode.
 
     Every tensor is computed once per batch and dropped after its last reader, so memory holds
     the widest cut of the network and not all of it.
@@ -92,56 +99,78 @@ class Sweep:
     Args:
         graph: of the model.
         batches: input batches; for several inputs, tuples of them.
-        keep: tensors to hold on to until `release`.
+        before: told of each call just before it runs, when its inputs are there; it may
+            change the layer, or `compute` further tensors.
     """
 
-    def __init__(self, graph: Graph, batches: Sequence[Any], keep: Iterable[TensorId] = ()) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        batches: Sequence[Any],
+        before: Callable[[Call], None] | None = None,
+    ) -> None:
         self.graph = graph
-        self._keep = set(keep) | set(graph.outputs)
-        self._readers = {key: len(calls) for key, calls in graph.consumers.items()}
+        self._before = before
+        self._done: set[int] = set()
+        self._readers = Counter(key for call in graph.calls for key in dict.fromkeys(call.inputs))
+        self._readers.update(graph.outputs)
         self._values: list[dict[TensorId, Any]] = [
             dict(zip(graph.inputs, tf.nest.flatten(batch), strict=True)) for batch in batches
         ]
-        self._next = 0
 
-    def values(self, tensor: TensorId) -> list[Any]:
-        """A tensor that has been computed and is still held, one entry per batch."""
-        return [values[tensor] for values in self._values]
-
-    def peek(self) -> Call | None:
-        """The call that `step` would run next; None at the end."""
-        calls = self.graph.calls
-        return calls[self._next] if self._next < len(calls) else None
-
-    def step(self) -> Call:
-        """Run the next call on all batches in inference mode, and return it."""
-        call = self.graph.calls[self._next]
-        self._next += 1
-        for values in self._values:
-            call.apply(values)
-        for tensor in dict.fromkeys(call.inputs):
-            self._readers[tensor] -= 1
-            if not self._readers[tensor] and tensor not in self._keep:
-                self._drop(tensor)
-        return call
-
-    def advance_to(self, tensor: TensorId) -> list[Any]:
-        """Run on until `tensor` has been computed, and return its values."""
-        while any(tensor not in values for values in self._values):
-            if self.peek() is None:
-                raise KeyError(f"Tensor {tensor} was dropped, or is none of this model's.")
-            self.step()
-        return self.values(tensor)
+    def hold(self, tensor: TensorId) -> None:
+        """Keep a tensor until `release`; once for each later `release`."""
+        self._readers[tensor] += 1
 
     def release(self, tensor: TensorId) -> None:
-        """Let go of a kept tensor once nothing in the graph reads it any more."""
-        self._keep.discard(tensor)
-        if not self._readers.get(tensor):
-            self._drop(tensor)
+        """Let go of a tensor; it is dropped when nobody reads or holds it any more."""
+        self._readers[tensor] -= 1
+        if self._readers[tensor] <= 0:
+            for values in self._values:
+                values.pop(tensor, None)
 
-    def _drop(self, tensor: TensorId) -> None:
-        for values in self._values:
-            values.pop(tensor, None)
+    def compute(self, tensor: TensorId) -> list[Any]:
+        """A tensor's value for each batch, running whatever it needs that has not run yet.
+
+        Raises:
+            KeyError: when the tensor was there and has been dropped.
+        """
+        producer = self.graph.producer.get(tensor)
+        if producer is not None:
+            self.run(producer)
+        return [values[tensor] for values in self._values]
+
+    def run(self, call: Call) -> None:
+        """Run one call on all batches, and first those that it depends on; never twice."""
+        if id(call) in self._done:
+            return
+        for ancestor in self._pending(call):
+            if id(ancestor) in self._done:  # a `before` may have run it meanwhile
+                continue
+            if self._before is not None:
+                self._before(ancestor)
+            self._done.add(id(ancestor))
+            for values in self._values:
+                ancestor.apply(values)
+            for tensor in dict.fromkeys(ancestor.inputs):
+                self.release(tensor)
+
+    def run_all(self) -> list[Any]:
+        """Run every call that has not run yet; the first output's value for each batch."""
+        for call in self.graph.calls:
+            self.run(call)
+        return self.compute(self.graph.outputs[0])
+
+    def _pending(self, call: Call) -> list[Call]:
+        """The calls that must run for `call`, itself last, in an order in which they can."""
+        needed = {id(call)}
+        for candidate in reversed(self.graph.calls):
+            if id(candidate) in needed:
+                for tensor in candidate.inputs:
+                    producer = self.graph.producer.get(tensor)
+                    if producer is not None and id(producer) not in self._done:
+                        needed.add(id(producer))
+        return [c for c in self.graph.calls if id(c) in needed and id(c) not in self._done]
 
 
 def rebuild(model: Any, replace: Callable[[Call], Callable[..., Any] | None]) -> Any:

@@ -198,7 +198,7 @@ def importance_weighted_error(vectors: Array, importance: Array, difference: Arr
 
 def ridge_strength(importance: Array, ridge: float) -> float:
     """lambda: `ridge` times the mean importance, and never 0 (a dead input has s = 0)."""
-    return max(ridge * float(importance.mean()), np.finfo(np.float64).tiny)
+    return max(ridge * float(importance.mean()), float(np.finfo(np.float64).tiny))
 
 
 def compensate(

@@ -1,0 +1,320 @@
+"""Closed-form calibration, bottom to top: steps 1 to 7 of docs/method.md.
+
+The student runs call by call over cached batches, its layers below already binary; the float
+teacher runs beside it on the same images, just far enough to give each layer its target. Each
+layer is computed once. At every sign the threshold is set, at every binary convolution the
+kernel, at the BatchNorm behind it the scale and mean, and only then does the layer run.
+"""
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bitat_tf import linalg
+from bitat_tf._keras import keras, tf
+from bitat_tf.config import CalibrationConfig, ThresholdRule
+from bitat_tf.graph import Call, Graph, Sweep, TensorId, binary_units
+from bitat_tf.layers import BitatConv2D
+from bitat_tf.results import CalibrationResult, LayerCalibration
+from bitat_tf.train.transfer import copy_float_weights
+
+Progress = Callable[[str, int, int], None]
+
+# Latent weights are clipped to [-1, 1]; one of magnitude 0 would have no sign of its own.
+_SMALLEST_LATENT = 1e-4
+
+# Samples per channel from which a threshold is found: its standard error is then below one
+# hundredth of the channel's deviation.
+_THRESHOLD_SAMPLES = 16384
+
+
+def calibrate(
+    student: Any,
+    teacher: Any,
+    dataset: Any,
+    *,
+    config: CalibrationConfig | None = None,
+    units: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> CalibrationResult:
+    """Binarize a student in closed form, in place, without labels or gradients.
+
+    Args:
+        student: functional model with `RSign` and `BitatConv2D` layers, each convolution
+            followed by a BatchNormalization.
+        teacher: its trained float twin (same layer names).
+        dataset: batches of images (batch, height, width, channels), or of (images, labels),
+            as a `tf.data.Dataset`, a list or another iterable; `config.batches` are taken.
+        config: see `CalibrationConfig`.
+        units: names of the units (`graph.binary_units`) to calibrate; the others stay as they
+            are, trained weights included. None calibrates all, starting from the teacher's
+            weights.
+        progress: called with (layer name, layers done, layers in all).
+
+    Returns:
+        A record of every layer's unexplained variance.
+
+    Raises:
+        ValueError: when the student has nothing to binarize, a unit is unknown, the data set is
+            empty or not finite, or a layer has no target.
+    """
+    config = config or CalibrationConfig()
+    started = time.perf_counter()
+    known = binary_units(student)
+    if not known:
+        raise ValueError(
+            f"`student` {student.name!r} has no binary layer: nothing to calibrate. Build it "
+            "with binary=True."
+        )
+    wanted = {unit.name for unit in known} if units is None else set(units)
+    unknown = wanted - {unit.name for unit in known}
+    if unknown:
+        raise ValueError(f"`units` names no unit of the student. Received: {sorted(unknown)}")
+    batches = _take(dataset, config.batches)
+    if units is None:
+        copy_float_weights(student, teacher)
+    selected = [unit for unit in known if unit.name in wanted]
+    for unit in selected:
+        unit.activate(True)
+    run = _Calibration(student, teacher, batches, config, selected, progress)
+    layers = run.all_layers()
+    if config.fit_head and units is None:
+        run.fit_head()
+    return CalibrationResult(
+        tuple(layers), sum(len(b) for b in batches), time.perf_counter() - started
+    )
+
+
+def _take(dataset: Any, count: int) -> list[Any]:
+    """The first `count` image batches, as float32 tensors."""
+    batches = []
+    for element in itertools.islice(iter(dataset), count):
+        images = tf.convert_to_tensor(element[0] if isinstance(element, tuple) else element)
+        if images.dtype != tf.float32:
+            raise ValueError(
+                f"Calibration images must be float32, as the model is trained on. "
+                f"Received: {images.dtype.name}"
+            )
+        if not bool(tf.reduce_all(tf.math.is_finite(images))):
+            raise ValueError("Calibration images hold NaN or infinity.")
+        batches.append(images)
+    if not batches:
+        raise ValueError("`dataset` is empty: calibration needs at least one batch of images.")
+    return batches
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """Where a convolution's output goes: its BatchNorm, and the tensor to be matched.
+
+    Attributes:
+        batchnorm: the layer behind the convolution.
+        target: name of the layer whose output in the teacher is the target.
+        others: student tensors that the target holds besides this branch (its shortcut).
+        join: the addition at the end of the branch, None where there is none.
+    """
+
+    batchnorm: Any
+    target: str
+    others: tuple[TensorId, ...]
+    join: Call | None
+
+
+def find_branch(graph: Graph, call: Call) -> _Branch:
+    """Follow a binary convolution to its BatchNorm and, if that ends in one, its addition.
+
+    Raises:
+        ValueError: when no BatchNormalization follows.
+    """
+    behind = graph.only_consumer(call.outputs[0])
+    if behind is None or not isinstance(behind.layer, keras.layers.BatchNormalization):
+        raise ValueError(
+            f"Layer {call.layer.name!r} must be followed by a BatchNormalization alone, which "
+            "takes up its scale and mean."
+        )
+    join = graph.only_consumer(behind.outputs[0])
+    if join is None or not isinstance(join.layer, keras.layers.Add):
+        return _Branch(behind.layer, behind.layer.name, (), None)
+    others = tuple(key for key in join.inputs if key != behind.outputs[0])
+    return _Branch(behind.layer, join.layer.name, others, join)
+
+
+class _Calibration:
+    """One calibration run: student and teacher sweeps side by side."""
+
+    def __init__(
+        self,
+        student: Any,
+        teacher: Any,
+        batches: Sequence[Any],
+        config: CalibrationConfig,
+        units: Sequence[Any],
+        progress: Progress | None,
+    ) -> None:
+        self.config = config
+        self.graph = Graph(student)
+        self.teacher_graph = Graph(teacher)
+        self.signs = {id(unit.sign) for unit in units}
+        self.convolutions = {id(c) for unit in units for c in unit.convolutions}
+        self.progress = progress
+        self.student = Sweep(self.graph, batches, before=self._before)
+        self.teacher = Sweep(self.teacher_graph, batches)
+        self.joining: set[int] = set()
+        self.records: list[LayerCalibration] = []
+        self._hold_targets()
+
+    def _hold_targets(self) -> None:
+        """Reserve the teacher tensors that will be asked for, once for each asking."""
+        for call in self._convolution_calls():
+            branch = find_branch(self.graph, call)
+            for name in {branch.target, branch.batchnorm.name}:
+                self.teacher.hold(self._teacher_tensor(name))
+
+    def _teacher_tensor(self, layer_name: str) -> TensorId:
+        tensor = self.teacher_graph.output_of(layer_name)
+        if tensor is None:
+            raise ValueError(
+                f"The output of the student's layer {layer_name!r} is to match the teacher's, but "
+                "the teacher has no such layer. Build both with the same builder."
+            )
+        return tensor
+
+    def _convolution_calls(self) -> list[Call]:
+        return [c for c in self.graph.calls if id(c.layer) in self.convolutions]
+
+    def all_layers(self) -> list[LayerCalibration]:
+        """Calibrate the selected layers, bottom to top."""
+        for call in self._convolution_calls():
+            self.student.run(call)
+        return self.records
+
+    def _before(self, call: Call) -> None:
+        if id(call.layer) in self.signs:
+            values = self.student.compute(call.inputs[0])
+            call.layer.shift.assign(-threshold(values, self.config.threshold))
+        elif id(call.layer) in self.convolutions:
+            self._fit_convolution(call)
+
+    def _fit_convolution(self, call: Call) -> None:
+        layer: BitatConv2D = call.layer
+        branch = find_branch(self.graph, call)
+        targets = self._targets(branch)
+        inputs = self.student.compute(call.inputs[0])
+        point = sum_moments(
+            (layer.patches(x).numpy(), np.reshape(t, (-1, layer.filters)))
+            for x, t in zip(inputs, targets, strict=True)
+        )
+        self.records.append(fit_layer(layer, branch.batchnorm, point, self.config))
+        if self.progress is not None:
+            self.progress(layer.name, len(self.records), len(self.convolutions))
+
+    def _targets(self, branch: _Branch) -> list[Any]:
+        """What the branch should put out: the teacher's value less the student's shortcut."""
+        name, others = branch.target, branch.others
+        if branch.join is not None and id(branch.join) in self.joining:
+            # The other side of this addition is being fitted and waits for this one:
+            # this branch follows the teacher's own branch.
+            name, others = branch.batchnorm.name, ()
+        self.joining.add(id(branch.join))
+        shortcuts = [self.student.compute(key) for key in others]
+        self.joining.discard(id(branch.join))
+        targets = [t.numpy() for t in self.teacher.compute(self._teacher_tensor(name))]
+        for held in {branch.target, branch.batchnorm.name}:
+            self.teacher.release(self._teacher_tensor(held))
+        for shortcut in shortcuts:
+            targets = [t - s.numpy() for t, s in zip(targets, shortcut, strict=True)]
+        return targets
+
+    def fit_head(self) -> None:
+        """Refit a final Dense layer to the teacher's outputs on the student's features."""
+        last = self.graph.producer[self.graph.outputs[0]]
+        if not isinstance(last.layer, keras.layers.Dense) or not last.layer.use_bias:
+            return
+        features = self.student.compute(last.inputs[0])
+        logits = self.teacher.compute(self.teacher_graph.outputs[0])
+        point = sum_moments((f.numpy(), t.numpy()) for f, t in zip(features, logits, strict=True))
+        kernel, _, _, _ = solve(point, self.config.ridge, max_block=len(point.x))
+        last.layer.kernel.assign(kernel)
+        last.layer.bias.assign(point.mean_t - kernel.T @ point.mean_x)
+
+
+def sum_moments(pairs: Iterable[tuple[Any, Any]]) -> linalg.Moments:
+    """Moments over batches of (x, t) rows, holding one batch at a time."""
+    total: linalg.Moments | None = None
+    for x, t in pairs:
+        point = linalg.moments(x, t)
+        total = point if total is None else total + point
+    if total is None:
+        raise ValueError("No batches to sum over.")
+    return total
+
+
+def solve(point: linalg.Moments, ridge: float, max_block: int) -> tuple[Any, Any, Any, float]:
+    """Steps 2 and 3: W*, V, s and lambda from a layer's moments."""
+    correlation = point.correlation
+    blocks = linalg.block_count(len(correlation), max_block)
+    vectors, importance = linalg.basis(linalg.diagonal_blocks(correlation, blocks))
+    strength = linalg.ridge_strength(importance, ridge)
+    kernel = linalg.compensate(correlation, point.target_correlation, vectors, importance, strength)
+    return kernel, vectors, importance, strength
+
+
+def fit_layer(
+    layer: BitatConv2D, batchnorm: Any, point: linalg.Moments, config: CalibrationConfig
+) -> LayerCalibration:
+    """Steps 2 to 5 for one convolution: kernel, transform and BatchNorm, in place."""
+    before = np.reshape(layer.kernel.latent_variable.numpy(), (-1, layer.filters))
+    real, vectors, importance, strength = solve(point, config.ridge, layer.max_block)
+    correlation, target = point.correlation, point.target_correlation
+    gram = correlation + strength * np.eye(len(correlation))
+    signs, alpha = linalg.binary_least_squares(gram, target, real, config.sweeps)
+
+    latent = signs * np.clip(np.abs(real), _SMALLEST_LATENT, 1.0)
+    layer.kernel.latent_variable.assign(np.reshape(latent, layer.kernel.shape))
+    layer.transform.assign(linalg.diagonal_blocks(correlation, len(vectors)), vectors, importance)
+    values = linalg.closed_form_batchnorm(point, signs, alpha, batchnorm.epsilon)
+    batchnorm.gamma.assign(values.gamma)
+    batchnorm.beta.assign(values.beta)
+    batchnorm.moving_mean.assign(values.moving_mean)
+    batchnorm.moving_variance.assign(values.moving_variance)
+
+    plain = np.where(before < 0, -1.0, 1.0)
+    plain_scale = linalg.optimal_scale(correlation, target, plain)
+    return LayerCalibration(
+        name=layer.name,
+        inputs=len(correlation),
+        outputs=layer.filters,
+        unexplained_sign=linalg.unexplained_variance(point, plain * plain_scale),
+        unexplained_real=linalg.unexplained_variance(point, real),
+        unexplained_binary=linalg.unexplained_variance(point, signs * alpha),
+        sign_changes=float(np.mean(plain != signs)),
+    )
+
+
+def threshold(values: Sequence[Any], rule: ThresholdRule) -> Any:
+    """Threshold per channel from a sign's inputs over all batches (step 6).
+
+    Args:
+        values: batches (batch, height, width, channels).
+        rule: `"lloyd_max"`, `"median"` or `"zero"`.
+
+    Returns:
+        (channels,).
+    """
+    channels = values[0].shape[-1]
+    if rule == "zero":
+        return np.zeros(channels)
+    rows = np.concatenate([np.reshape(v, (-1, channels)) for v in values])
+    stride = max(1, len(rows) // _THRESHOLD_SAMPLES)
+    # An odd stride walks over all columns of a feature map whose width is a power of two.
+    samples = rows[:: stride + (stride + 1) % 2]
+    if rule == "median":
+        return np.median(samples, axis=0)
+    return linalg.lloyd_max_threshold(samples)
+
+
+__all__ = ["calibrate", "find_branch", "fit_layer", "solve", "sum_moments", "threshold"]

@@ -1,0 +1,101 @@
+"""Learning from the float teacher's distribution (Hinton et al. 2015, arXiv 1503.02531).
+
+loss = (1 - w) CE(y, z) + w T^2 KL(softmax(z_teacher / T) || softmax(z / T))
+
+`Distilled` puts it behind `model.fit`; the custom loop calls `student_loss` itself.
+"""
+
+from typing import Any
+
+from bitat_tf._keras import keras, tf
+from bitat_tf.records import check
+
+
+def student_loss(
+    labels: Any, logits: Any, teacher_logits: Any, weight: float, temperature: float
+) -> Any:
+    """Mean loss of a batch, a scalar.
+
+    Args:
+        labels: (batch,) class indices.
+        logits: (batch, classes), the student's.
+        teacher_logits: (batch, classes); not looked at when `weight` is 0.
+        weight: share w of the teacher's term.
+        temperature: T.
+    """
+    loss = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+    if weight:
+        divergence = keras.losses.kl_divergence(
+            tf.nn.softmax(teacher_logits / temperature), tf.nn.softmax(logits / temperature)
+        )
+        loss = (1.0 - weight) * loss + weight * temperature**2 * divergence
+    return tf.reduce_mean(loss)
+
+
+class Distilled(keras.Model):
+    """A student that `fit` trains with the teacher's help; without one it is plain training.
+
+    Only the student has trainable weights. Compile with an optimizer alone.
+
+    Args:
+        student: model to logits.
+        teacher: model to logits on the same images; may be None when `weight` is 0.
+        weight, temperature: of `student_loss`.
+
+    Raises:
+        ValueError: when a weight above 0 has no teacher.
+    """
+
+    def __init__(
+        self, student: Any, teacher: Any = None, weight: float = 0.0, temperature: float = 1.0
+    ) -> None:
+        super().__init__()
+        check(0 <= weight <= 1, "weight", "between 0 and 1", weight)
+        if weight and teacher is None:
+            raise ValueError("`teacher` is needed to distil. Received: None")
+        self.student = student
+        # A function, which Keras does not track: the teacher's weights are not this model's.
+        self.teacher_logits = lambda images: teacher(images, training=False)
+        self.weight = weight
+        self.temperature = temperature
+        self.loss_tracker = keras.metrics.Mean(name="loss")
+        self.accuracy_tracker = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+
+    @property
+    def metrics(self) -> list[Any]:
+        """Reset by Keras at the start of every epoch."""
+        return [self.loss_tracker, self.accuracy_tracker]
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """The student's logits."""
+        return self.student(inputs, training=training)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One optimizer step on a batch of (images, labels); returns that batch's figures."""
+        images, labels = data
+        loss, accuracy = optimizer_step(self, self.optimizer, images, labels)
+        return {"loss": loss, "accuracy": accuracy}
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """Cross-entropy and accuracy on a batch of (images, labels)."""
+        images, labels = data
+        logits = self.student(images, training=False)
+        self.loss_tracker.update_state(student_loss(labels, logits, None, 0.0, 1.0))
+        self.accuracy_tracker.update_state(labels, logits)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+
+def optimizer_step(model: Distilled, optimizer: Any, images: Any, labels: Any) -> tuple[Any, Any]:
+    """Forward, backward and update on one batch; what both `fit` and the custom loop run.
+
+    Returns:
+        Loss and accuracy of the batch, scalars.
+    """
+    teacher_logits = model.teacher_logits(images) if model.weight else None
+    with tf.GradientTape() as tape:
+        logits = model.student(images, training=True)
+        loss = student_loss(labels, logits, teacher_logits, model.weight, model.temperature)
+        loss += tf.add_n(model.student.losses) if model.student.losses else 0.0
+    optimizer.minimize(loss, model.student.trainable_variables, tape=tape)
+    hits = keras.metrics.sparse_categorical_accuracy(labels, logits)
+    return loss, tf.reduce_mean(hits)

@@ -1,0 +1,32 @@
+"""Top-1 accuracy."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+def accuracy(predict: Callable[[Any], Any], dataset: Any) -> float:
+    """Share of images whose largest logit is that of their label.
+
+    Args:
+        predict: images (batch, height, width, channels) -> logits (batch, classes); a Keras
+            model (called in inference mode) or a flatbuffer runner's `predict`.
+        dataset: finite batches of (images, labels).
+
+    Returns:
+        In [0, 1].
+
+    Raises:
+        ValueError: when the data set is empty or a logit is not finite.
+    """
+    hits = images_seen = 0
+    for images, labels in dataset:
+        logits = np.asarray(predict(images))
+        if not np.all(np.isfinite(logits)):
+            raise ValueError("The model's outputs are not finite; its accuracy means nothing.")
+        hits += int(np.sum(np.argmax(logits, axis=-1) == np.asarray(labels)))
+        images_seen += len(logits)
+    if not images_seen:
+        raise ValueError("`dataset` is empty: no accuracy to measure.")
+    return hits / images_seen
