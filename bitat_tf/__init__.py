@@ -5,10 +5,32 @@ Importing this package makes Keras 2 (tf-keras) the Keras of TensorFlow.
 
 from bitat_tf import (
     _keras,  # first: it chooses the Keras that everything else sees
+    bench,
+    convert,
+    data,
     models,
+    report,
+    runtime,
+    train,
 )
 from bitat_tf._version import __version__
+from bitat_tf.graph import binary_units
+from bitat_tf.train import BitatCallback, Schedule, calibrate, recompute_batchnorm
 
-__all__ = ["__version__", "models"]
+__all__ = [
+    "BitatCallback",
+    "Schedule",
+    "__version__",
+    "bench",
+    "binary_units",
+    "calibrate",
+    "convert",
+    "data",
+    "models",
+    "recompute_batchnorm",
+    "report",
+    "runtime",
+    "train",
+]
 
 del _keras

@@ -1,9 +1,8 @@
 """The one owner of the choice of Keras: everything here runs on Keras 2 (tf-keras).
 
 Larq and Larq Compute Engine know Keras 2 only (larq#909, larq#911). TensorFlow
-decides at the first touch of `tf.keras`, by an environment variable, which Keras that
-is; so this module must be imported before anything touches it, and says so in one
-line where it is too late.
+decides when it is imported, by an environment variable, which Keras it offers; so this
+module must be imported before TensorFlow, and says so in one line where it is too late.
 
 It also owns TensorFlow's start-up noise: what TensorFlow always prints on import is
 dropped, anything else is passed on. Set `TF_CPP_MIN_LOG_LEVEL` to see it all.
@@ -11,16 +10,15 @@ dropped, anything else is passed on. Set `TF_CPP_MIN_LOG_LEVEL` to see it all.
 
 import contextlib
 import os
-import re
-import sys
-import tempfile
 from collections.abc import Iterator
 from typing import Any
+
+from bitat_tf.quiet import held_stderr
 
 _LEGACY = "TF_USE_LEGACY_KERAS"
 
 # Lines of every TensorFlow 2.21 import on a machine without a GPU, and nothing else.
-_NOISE = re.compile(
+_NOISE = (
     r"oneDNN custom operations are on|Could not find cuda drivers"
     r"|All log messages before absl::InitializeLog|optimized to use available CPU instructions"
     r"|To enable the following instructions|^Using TensorFlow backend"
@@ -37,24 +35,8 @@ def quiet_import() -> Iterator[None]:
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ and os.environ["TF_CPP_MIN_LOG_LEVEL"] != "3":
         yield  # the user asked for TensorFlow's messages
         return
-    try:
-        saved = os.dup(2)
-    except OSError:  # started without a standard error: nothing to keep quiet
+    with held_stderr(_NOISE):
         yield
-        return
-    with tempfile.TemporaryFile() as held:
-        sys.stderr.flush()
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(saved, 2)
-            os.close(saved)
-            held.seek(0)
-            for line in held.read().decode(errors="replace").splitlines():
-                if not _NOISE.search(line):
-                    print(line, file=sys.stderr)
 
 
 def _load() -> tuple[Any, Any]:
@@ -67,13 +49,15 @@ def _load() -> tuple[Any, Any]:
     with quiet_import():
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         import tensorflow as tf
-
-        is_keras_2 = tf.keras.layers.Layer.__module__.startswith("tf_keras.")
-    if not is_keras_2:
+        from tensorflow.keras.layers import Layer
+    # `tf.keras` chooses at its first touch, `import tensorflow.keras` when TensorFlow is
+    # imported: both must be Keras 2, or libraries would mix the two.
+    chosen = (tf.keras.layers.Layer.__module__, Layer.__module__)
+    if not all(module.startswith("tf_keras.") for module in chosen):
         raise ImportError(
             "bitat_tf needs Keras 2 (tf-keras), but TensorFlow was imported before it and has "
-            "already chosen Keras 3. Import bitat_tf before anything that uses tf.keras, or set "
-            f"the environment variable {_LEGACY}=1 before Python starts."
+            "already chosen Keras 3. Import bitat_tf before TensorFlow, or set the environment "
+            f"variable {_LEGACY}=1 before Python starts."
         )
     return tf, tf.keras
 

@@ -41,7 +41,7 @@ class OrthonormalTransform(keras.layers.Layer):
     """
 
     def __init__(self, max_block: int = 1152, **kwargs: Any) -> None:
-        super().__init__(trainable=False, **kwargs)
+        super().__init__(**{**kwargs, "trainable": False})
         self.max_block = max_block
 
     def build(self, input_shape: Any) -> None:
@@ -169,7 +169,7 @@ class BitatConv2D(lq.layers.QuantConv2D):
         kh, kw = self.kernel_size
         sh, sw = self.strides
         dh, dw = self.dilation_rate
-        padded = self.pad(inputs)
+        padded = self.pad(tf.convert_to_tensor(inputs))
         if (kh, kw) == (1, 1):
             columns = padded[:, ::sh, ::sw]
         else:

@@ -30,6 +30,10 @@ Array = npt.NDArray[np.floating]
 # (64, N) slab that stays in cache, and the rest is one matrix product per slab.
 _SLAB = 64
 
+# Inputs in {-1, +1} have variances of order 1; where all are below this the layer's inputs are
+# dead, and what D still holds is rounding that must not be divided by next to nothing.
+_SMALLEST_RIDGE = 1e-6
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -197,8 +201,8 @@ def importance_weighted_error(vectors: Array, importance: Array, difference: Arr
 
 
 def ridge_strength(importance: Array, ridge: float) -> float:
-    """lambda: `ridge` times the mean importance, and never 0 (a dead input has s = 0)."""
-    return max(ridge * float(importance.mean()), float(np.finfo(np.float64).tiny))
+    """lambda: `ridge` times the mean importance, and at least `_SMALLEST_RIDGE`."""
+    return max(ridge * float(importance.mean()), _SMALLEST_RIDGE)
 
 
 def compensate(

@@ -137,4 +137,4 @@ class Monitor:
 
     def _say(self, text: str) -> None:
         if self._console is not None:
-            self._console.print(f"{self.title}: {text}", highlight=False)
+            self._console.print(f"{self.title}: {text}", highlight=False, soft_wrap=True)

@@ -18,8 +18,8 @@ class Stages:
     """Brings a student into the stage that a step belongs to.
 
     Units that become binary are calibrated on the student as it then is, if a teacher and
-    calibration data are given, and only switched otherwise. Units that are binary before
-    their time return to the teacher's float layers, which needs the teacher.
+    calibration data are given, and only switched otherwise. Where units are binary before
+    their time, the whole student starts again from the teacher's float weights.
 
     Args:
         student: functional model with binary units.
@@ -79,7 +79,7 @@ class Stages:
     def _enter(self, stage: Stage) -> None:
         early = [u for u in self._units.values() if u.active and u.name not in stage.active]
         if early:
-            self._return_to_float(early)
+            self._start_from_float(early)
         late = [name for name in stage.active if not self._units[name].active]
         if late and self.teacher is not None and self.calibration_data is not None:
             self.calibrations.append(
@@ -94,7 +94,7 @@ class Stages:
         for name in late:
             self._units[name].activate(True)
 
-    def _return_to_float(self, early: list[Any]) -> None:
+    def _start_from_float(self, early: list[Any]) -> None:
         if self.teacher is None:
             raise ValueError(
                 "A progressive schedule starts from a float network, but these units are binary "
@@ -102,5 +102,5 @@ class Stages:
                 "then start from, or use progressive_steps=0."
             )
         copy_float_weights(self.student, self.teacher)
-        for unit in early:
+        for unit in self._units.values():
             unit.activate(False)

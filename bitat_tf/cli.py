@@ -1,0 +1,330 @@
+"""The `bitat` command: arguments in, functions called, one clear line on failure.
+
+Exit status: 0 done; 1 it failed (a conversion that is not what was trained, a diverged
+training); 2 it was asked for something that cannot be (unknown data set, damaged file).
+"""
+
+import argparse
+import dataclasses
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bitat_tf._version import __version__
+from bitat_tf.config import load_recipe, recipe_names
+
+_EXAMPLES = {
+    "demo": "bitat demo --out runs/demo",
+    "train": "bitat train cifar10-nano --data-dir ~/tensorflow_datasets\n"
+    "  bitat train my-recipe.yaml --set student.steps=400 --seed 1 --out runs/short",
+    "calibrate": "bitat calibrate runs/cifar10-nano --set calibration.batches=16 --out runs/cal16",
+    "evaluate": "bitat evaluate runs/cifar10-nano\n  bitat evaluate runs/cifar10-nano other.tflite",
+    "inspect": "bitat inspect runs/cifar10-nano/model.tflite\n"
+    "  bitat inspect runs/cifar10-nano/student.keras",
+    "convert": "bitat convert runs/cifar10-nano\n  bitat convert student.keras --out model.tflite",
+    "benchmark": "bitat benchmark runs/cifar10-nano\n  bitat benchmark a.tflite b.tflite",
+    "report": "bitat report runs/cifar10-nano",
+}
+
+
+class UsageError(ValueError):
+    """What was asked for cannot be done as asked."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    console = Console(stderr=True)
+    try:
+        arguments.run(arguments, console)
+    except KeyboardInterrupt:
+        print("bitat: stopped", file=sys.stderr)
+        return 130
+    except Exception as err:  # the one place where errors become exit statuses
+        if arguments.verbose:
+            traceback.print_exc()
+        print(f"bitat: {_one_line(err)}", file=sys.stderr)
+        return _exit_status(err)
+    return 0
+
+
+def _exit_status(err: Exception) -> int:
+    from bitat_tf.convert import ConversionError
+
+    if isinstance(err, ConversionError):
+        return 1
+    return 2 if isinstance(err, ValueError | OSError) else 1
+
+
+def _one_line(err: Exception) -> str:
+    text = " ".join(str(err).split())
+    if isinstance(err, OSError) and err.strerror:
+        return f"{err.strerror}: {err.filename}"
+    if isinstance(err, ValueError | RuntimeError) and text:
+        return text
+    return f"{type(err).__name__}: {text} (run with --verbose for the details)"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bitat",
+        description="Turn compact Keras models into 1-bit networks for phones.",
+        epilog="`bitat COMMAND --help` shows examples.",
+    )
+    parser.add_argument("--version", action="version", version=f"bitat_tf {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    demo = _command(commands, "demo", "the whole way on scikit-learn's digits, in minutes", _demo)
+    _output(demo, "runs/demo")
+    _recipe_options(demo)
+
+    train = _command(commands, "train", "train a recipe: teacher, calibration, student", _train)
+    train.add_argument("recipe", help=f"name ({', '.join(recipe_names())}) or path of a YAML file")
+    _output(train, "runs/RECIPE")
+    _recipe_options(train)
+
+    calibrate = _command(
+        commands,
+        "calibrate",
+        "binarize a run's teacher without training",
+        _calibrate,
+    )
+    calibrate.add_argument("directory", type=Path, help="run directory with a teacher")
+    _output(calibrate, "DIRECTORY-calibrated")
+    _recipe_options(calibrate)
+
+    evaluate = _command(commands, "evaluate", "accuracy on the test split", _evaluate)
+    evaluate.add_argument("directory", type=Path, help="run directory")
+    evaluate.add_argument(
+        "models", type=Path, nargs="*", help="other .tflite or .keras files to evaluate on its data"
+    )
+    _data_dir(evaluate)
+
+    inspect = _command(commands, "inspect", "what a model consists of, layer by layer", _inspect)
+    inspect.add_argument("model", type=Path, help=".tflite, .keras, or run directory")
+    inspect.add_argument("--json", action="store_true", help="print the record as JSON")
+
+    convert = _command(commands, "convert", "convert to a TFLite flatbuffer, audit it", _convert)
+    convert.add_argument("model", type=Path, help="run directory or .keras file")
+    convert.add_argument("--out", type=Path, help="the .tflite to write, for a .keras file")
+    _data_dir(convert)
+
+    benchmark = _command(commands, "benchmark", "latency on this host", _benchmark)
+    benchmark.add_argument("models", type=Path, nargs="+", help="run directory, or .tflite files")
+    benchmark.add_argument("--repeats", type=int, default=50, help="counted runs (default 50)")
+    benchmark.add_argument("--warmup", type=int, default=5, help="runs before them (default 5)")
+    benchmark.add_argument("--threads", type=int, default=1, help="threads (default 1)")
+
+    report = _command(commands, "report", "write a run's report and figures again", _report)
+    report.add_argument("directory", type=Path, help="run directory")
+    return parser
+
+
+def _command(commands: Any, name: str, help_text: str, run: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=help_text,
+        description=help_text[0].upper() + help_text[1:] + ".",
+        epilog="examples:\n  " + _EXAMPLES[name],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--verbose", action="store_true", help="show a traceback on failure")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _output(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument("--out", type=Path, help=f"run directory to write (default: {default})")
+    parser.add_argument("--overwrite", action="store_true", help="replace a run that is there")
+
+
+def _data_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data-dir", help="where TFDS finds its prepared data sets")
+
+
+def _recipe_options(parser: argparse.ArgumentParser) -> None:
+    _data_dir(parser)
+    parser.add_argument("--seed", type=int, help="seed of everything random")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change the recipe, e.g. student.steps=100; may be repeated",
+    )
+
+
+def _overrides(arguments: argparse.Namespace) -> list[str]:
+    settings = list(getattr(arguments, "set", []))
+    if arguments.data_dir is not None:
+        settings.append(f"data.data_dir={arguments.data_dir}")
+    if getattr(arguments, "seed", None) is not None:
+        settings.append(f"seed={arguments.seed}")
+    return settings
+
+
+def _demo(arguments: argparse.Namespace, console: Console) -> None:
+    recipe = load_recipe("digits-demo", _overrides(arguments))
+    run = _carry_out(recipe, arguments.out or Path("runs/demo"), arguments.overwrite, console)
+    run.convert()
+    run.benchmark()
+    run.score()
+    _print_scores(run)
+    print(f"Report: {run.report()}")
+
+
+def _train(arguments: argparse.Namespace, console: Console) -> None:
+    recipe = load_recipe(arguments.recipe, _overrides(arguments))
+    out = arguments.out or Path("runs") / recipe.name
+    run = _carry_out(recipe, out, arguments.overwrite, console)
+    run.score()
+    _print_scores(run)
+    print(f"Report: {run.report()}")
+
+
+def _carry_out(recipe: Any, out: Path, overwrite: bool, console: Console) -> Any:
+    from bitat_tf.experiment import Run
+
+    run = Run.create(out, recipe, overwrite=overwrite, console=console)
+    teacher = run.train_teacher()
+    student = run.calibrate(teacher)
+    run.train_student(student, teacher)
+    return run
+
+
+def _calibrate(arguments: argparse.Namespace, console: Console) -> None:
+    from bitat_tf.experiment import Run
+
+    source = Run.open(arguments.directory, overrides=_overrides(arguments), console=console)
+    teacher = source.load_model("teacher")
+    out = arguments.out or arguments.directory.with_name(arguments.directory.name + "-calibrated")
+    run = Run.create(out, source.recipe, overwrite=arguments.overwrite, console=console)
+    run.adopt_teacher(teacher, source)
+    run.calibrate(teacher)
+    run.score()
+    _print_scores(run)
+    print(f"Report: {run.report()}")
+
+
+def _evaluate(arguments: argparse.Namespace, console: Console) -> None:
+    from bitat_tf import runtime
+    from bitat_tf.experiment import Run, load_keras_model, read_flatbuffer
+
+    run = Run.open(arguments.directory, overrides=_overrides(arguments), console=console)
+    if arguments.models:
+        table = Table("model", "test accuracy")
+        for path in arguments.models:
+            if path.suffix == ".tflite":
+                model = runtime.Runner(read_flatbuffer(path))
+            else:
+                model = load_keras_model(path)
+            table.add_row(str(path), f"{run.accuracy(model):.2%}")
+        Console().print(table)
+        return
+    run.score()
+    _print_scores(run)
+    run.report()
+
+
+def _print_scores(run: Any) -> None:
+    table = Table("model", "test accuracy", "flatbuffer", title=run.recipe.name)
+    for score in run.result.scores:
+        size = "" if score.size_bytes is None else f"{score.size_bytes / 1024:.0f} KiB"
+        table.add_row(score.model, f"{score.test_accuracy:.2%}", size)
+    Console().print(table)
+
+
+def _inspect(arguments: argparse.Namespace, console: Console) -> None:
+    from bitat_tf import convert
+    from bitat_tf.experiment import load_keras_model, read_flatbuffer
+
+    path = arguments.model
+    if path.is_dir():
+        path = path / "model.tflite" if (path / "model.tflite").exists() else path / "student.keras"
+    if path.suffix == ".tflite":
+        audit = convert.audit(read_flatbuffer(path))
+    else:
+        audit = convert.audit(convert.export(load_keras_model(path)))
+    if arguments.json:
+        from bitat_tf.records import to_json
+
+        print(to_json(audit), end="")
+        return
+    table = Table("op", "type", "output", "1 bit", "MACs", "bytes", title=str(path))
+    for op in audit.ops:
+        shape = " x ".join(map(str, op.output_shape))
+        macs = f"{op.macs:,}" if op.macs else ""
+        table.add_row(
+            str(op.index), op.type, shape, "yes" if op.binary else "", macs, f"{op.size_bytes:,}"
+        )
+    Console().print(table)
+    print(
+        f"{audit.binary_convolutions} binary convolutions ({audit.binary_macs:,} 1-bit MACs), "
+        f"{audit.float_convolutions} float ones; {audit.float_macs:,} float MACs in all; "
+        f"{audit.size_bytes / 1024:.1f} KiB"
+    )
+
+
+def _convert(arguments: argparse.Namespace, console: Console) -> None:
+    from bitat_tf import convert
+    from bitat_tf.experiment import Run, load_keras_model
+    from bitat_tf.files import write_bytes
+
+    if not arguments.model.is_dir() or (arguments.model / "saved_model.pb").exists():
+        flatbuffer = convert.export(load_keras_model(arguments.model))
+        out = arguments.out or arguments.model.with_suffix(".tflite")
+        write_bytes(out, flatbuffer)
+        print(f"{out}: {len(flatbuffer) / 1024:.0f} KiB; parity not checked (no data at hand)")
+        return
+    if arguments.out is not None:
+        raise UsageError("--out goes with a .keras file; a run keeps its flatbuffer itself.")
+    run = Run.open(arguments.model, overrides=_overrides(arguments), console=console)
+    flatbuffer = run.convert()
+    run.report()
+    parity, audit = run.result.parity, run.result.audit
+    print(
+        f"{run.folder / 'model.tflite'}: {len(flatbuffer) / 1024:.0f} KiB, "
+        f"{audit.binary_convolutions} binary and {audit.float_convolutions} float convolutions; "
+        f"agrees with Keras on {parity.agreement:.2%} of {parity.images} test images"
+    )
+
+
+def _benchmark(arguments: argparse.Namespace, console: Console) -> None:
+    from bitat_tf import bench
+    from bitat_tf.config import BenchmarkConfig
+    from bitat_tf.experiment import Run, read_flatbuffer
+
+    config = BenchmarkConfig(arguments.warmup, arguments.repeats, arguments.threads)
+    if len(arguments.models) == 1 and arguments.models[0].is_dir():
+        run = Run.open(arguments.models[0], console=console)
+        run.recipe = dataclasses.replace(run.recipe, benchmark=config)
+        records = run.benchmark()
+        run.report()
+    else:
+        flatbuffers = {str(path): read_flatbuffer(path) for path in arguments.models}
+        records = bench.host.compare(flatbuffers, **dataclasses.asdict(config))
+    table = Table("model", "runtime", "threads", "median ms", "p10", "p90")
+    for record in records:
+        table.add_row(
+            record.model,
+            record.runtime,
+            str(record.threads),
+            *(f"{ms:.3f}" for ms in (record.median_ms, record.p10_ms, record.p90_ms)),
+        )
+    Console().print(table)
+    print(f"Device: {records[0].device}. Host figures say nothing about phones.")
+
+
+def _report(arguments: argparse.Namespace, console: Console) -> None:
+    from bitat_tf.experiment import Run
+
+    print(f"Report: {Run.open(arguments.directory, console=console).report()}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

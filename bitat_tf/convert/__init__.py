@@ -1,0 +1,20 @@
+"""From a trained Keras model to a flatbuffer for Larq Compute Engine, and the proof of it.
+
+`strip` -> `export` -> `audit` -> `check_parity`; `export` runs the first three.
+"""
+
+from bitat_tf.convert.audit import audit
+from bitat_tf.convert.export import ConversionError, export, export_float
+from bitat_tf.convert.kernels import binary_kernels
+from bitat_tf.convert.parity import check_parity
+from bitat_tf.convert.strip import strip
+
+__all__ = [
+    "ConversionError",
+    "audit",
+    "binary_kernels",
+    "check_parity",
+    "export",
+    "export_float",
+    "strip",
+]

@@ -1,0 +1,70 @@
+"""Which convolutions of a Keras model are meant to be binary, and finding them by their bits.
+
+A layer's name is no key into a flatbuffer: the converter names an operator after the last
+layer fused into it and cuts the name off at 50 characters. The kernel is one. Its signs stand
+in LceBconv2d's packed filter as trained. Two things turn all signs of an output channel round:
+where LceBconv2d writes bits, a negative factor of the BatchNorm behind it goes into the filter,
+because only a threshold is left of it; and a filter that stayed float took up that factor whole.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from bitat_tf.quantizers import lq
+
+# LCE packs this many values of the input channels into one int32.
+WORD_BITS = 32
+
+
+def binary_kernels(model: Any) -> dict[str, np.ndarray]:
+    """The kernels of all convolutions that are meant to be binary.
+
+    These are all `QuantConv2D` with a kernel quantizer, those in nested models too.
+
+    Args:
+        model: a student, or what `strip` made of one.
+
+    Returns:
+        Layer name -> quantized kernel, (kh, kw, c_in, c_out).
+    """
+    return {
+        layer.name: np.asarray(layer.kernel_quantizer(layer.kernel.latent_variable))
+        for layer in model.submodules
+        if isinstance(layer, lq.layers.QuantConv2D) and layer.kernel_quantizer is not None
+    }
+
+
+def holds_packed(filters: np.ndarray, kernel: np.ndarray, writes_bits: bool = False) -> bool:
+    """Whether LceBconv2d's packed filter is the kernel.
+
+    Args:
+        filters: int32, (c_out, kh, kw, words): bit i of word j is set where the kernel's input
+            channel 32 j + i is negative.
+        kernel: (kh, kw, c_in, c_out).
+        writes_bits: whether the operator's output is bitpacked, and signs of whole output
+            channels may be turned round.
+    """
+    negative = np.moveaxis(kernel < 0, -1, 0)
+    channels = negative.shape[-1]
+    if filters.shape != (*negative.shape[:-1], -(-channels // WORD_BITS)):
+        return False
+    octets = np.ascontiguousarray(filters).astype("<i4").view(np.uint8)
+    bits = np.unpackbits(octets, axis=-1, bitorder="little")[..., :channels]
+    same = (bits == negative).reshape(len(negative), -1)
+    return bool(np.all(same.all(axis=1) | (writes_bits & ~same.any(axis=1))))
+
+
+def holds_float(filters: np.ndarray, kernel: np.ndarray) -> bool:
+    """Whether a float filter is the kernel, but for a factor per output channel.
+
+    Args:
+        filters: (c_out, kh, kw, c_in).
+        kernel: (kh, kw, c_in, c_out), of any scale.
+    """
+    expected = np.moveaxis(kernel, -1, 0)
+    if filters.shape != expected.shape:
+        return False
+    product = np.sign(filters * expected).reshape(len(expected), -1)
+    # Zeros, of a ternary kernel or of a channel that BatchNorm switched off, decide nothing.
+    return bool(np.all((product.min(axis=1) >= 0) | (product.max(axis=1) <= 0)))

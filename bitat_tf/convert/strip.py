@@ -1,0 +1,118 @@
+"""From the student to plain Keras and Larq layers that compute the same, bit for bit.
+
+What exists for the training's sake goes: the transforms with their state, the switches. What
+is left can be saved, and loaded by anybody who has Larq.
+
+- `BitatConv2D` becomes `larq.layers.QuantConv2D`, with the latent kernel.
+- `RSign` becomes the addition of a constant and `SteSign`; for x + shift both take the sign,
+  only the pseudo-gradients differ.
+- `RPReLU` becomes an addition, Keras' `PReLU` and an addition.
+
+Constants are added by Keras' own layer for a TensorFlow operation, made by name: calling
+`x + shift` makes the same layer, but numbers it through the process, and the flatbuffer of
+one model would come out differently each time.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from bitat_tf._keras import keras
+from bitat_tf.graph import Call, binary_units, rebuild
+from bitat_tf.layers import BitatConv2D, RPReLU, RSign
+from bitat_tf.quantizers import lq
+
+
+def strip(model: Any) -> Any:
+    """A new model without the parts that only training needs.
+
+    Args:
+        model: functional or Sequential; never changed. A float twin is as welcome as a
+            binary network.
+
+    Returns:
+        A functional model of Keras and Larq layers only, layer names kept, with outputs
+        equal to the given model's bit for bit.
+
+    Raises:
+        ValueError: when a binary unit is switched off, or a layer of this package has no plain
+            counterpart.
+    """
+    _check_active(model)
+    stripper = _Stripper()
+    plain = rebuild(model, stripper.replace)
+    for layer, weights in stripper.weights:
+        layer.set_weights(weights)
+    _check_plain(plain)
+    return plain
+
+
+class _Stripper:
+    """The replacements, and what weights the new layers take once they are built."""
+
+    def __init__(self) -> None:
+        self.weights: list[tuple[Any, list[np.ndarray]]] = []
+
+    def replace(self, call: Call) -> Any:
+        layer = call.layer
+        if isinstance(layer, BitatConv2D):
+            return self._convolution(layer)
+        if isinstance(layer, RSign):
+            return self._sign(layer)
+        if isinstance(layer, RPReLU):
+            return self._rprelu(layer)
+        return None
+
+    def _convolution(self, layer: Any) -> Any:
+        config = layer.get_config()
+        del config["max_block"]
+        plain = lq.layers.QuantConv2D.from_config(config)
+        trained = [layer.kernel.latent_variable, *([layer.bias] if layer.use_bias else [])]
+        self.weights.append((plain, [weight.numpy() for weight in trained]))
+        return plain
+
+    def _sign(self, layer: Any) -> Any:
+        shift = _adder(f"{layer.name}_shift", layer.shift)
+        sign = lq.quantizers.SteSign(name=layer.name)
+        return lambda x: sign(shift(x))
+
+    def _rprelu(self, layer: Any) -> Any:
+        before = _adder(f"{layer.name}_shift_in", layer.shift_in)
+        after = _adder(f"{layer.name}_shift_out", layer.shift_out)
+        prelu = keras.layers.PReLU(shared_axes=[1, 2], name=layer.name)
+        self.weights.append((prelu, [layer.slope.numpy().reshape(1, 1, -1)]))
+        return lambda x: after(prelu(before(x)))
+
+
+def _adder(name: str, constant: Any) -> Any:
+    """A function x -> x + constant that makes a plain Keras layer of this name."""
+    operation = {"name": name, "trainable": True, "dtype": "float32", "function": "math.add"}
+    layer = keras.layers.deserialize({"class_name": "TFOpLambda", "config": operation})
+    value = constant.numpy()
+    return lambda x: layer(x, value)
+
+
+def _check_active(model: Any) -> None:
+    for unit in binary_units(model):
+        if not unit.active:
+            raise ValueError(
+                f"`model` still computes the unit {unit.name!r} with reals: it would not be the "
+                "network that was trained. Finish the schedule, or switch it on: "
+                "`for unit in graph.binary_units(model): unit.activate(True)`."
+            )
+    for layer in model.layers:
+        if isinstance(layer, BitatConv2D | RSign) and not bool(layer.active.numpy()):
+            raise ValueError(
+                f"`model` still computes the layer {layer.name!r} with reals. Switch it on: "
+                f"`model.get_layer({layer.name!r}).active.assign(True)`."
+            )
+
+
+def _check_plain(plain: Any) -> None:
+    for module in plain.submodules:  # of nested models too, which are cloned as they are
+        if type(module).__module__.split(".")[0] == __name__.split(".")[0]:
+            raise ValueError(
+                f"Layer {module.name!r} ({type(module).__name__}) has no counterpart in plain "
+                "Keras and Larq, or stands in a nested model. Put plain layers in its place, or "
+                "build the model without nesting."
+            )

@@ -1,0 +1,376 @@
+"""A recipe carried out: data, teacher, calibration, training, conversion, figures.
+
+Everything lives in one run directory:
+
+    recipe.yaml       the resolved recipe
+    report.json       every figure so far (`results.RunResult`), with report.md and PNGs
+    teacher.keras     the float twin
+    calibrated.keras  the student straight after calibration, before training
+    student.keras     the trained student
+    model.tflite      its flatbuffer; teacher.tflite is the float twin's
+    logs/             TensorBoard
+
+Each phase reads what the one before left there, so `bitat convert` and the others can be run
+on a directory at any later time. Files appear whole or not at all.
+"""
+
+import dataclasses
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bitat_tf import bench, convert, data, machine, models, report, runtime, train
+from bitat_tf._keras import keras, tf
+from bitat_tf.config import Recipe, load_recipe, save_recipe
+from bitat_tf.files import atomic_path, write_bytes
+from bitat_tf.graph import binary_units
+from bitat_tf.records import to_mapping
+from bitat_tf.results import ModelScore, RunResult
+
+# Images per batch where only a forward pass is made.
+_EVALUATION_BATCH = 500
+
+FLOAT, ONE_SHOT, TRAINED, CONVERTED = "float", "one-shot calibrated", "trained", "converted"
+
+
+class Run:
+    """One run directory and what can be done in it.
+
+    Args:
+        folder: of the run.
+        recipe: what it carries out.
+        result: its figures so far.
+        console: where progress goes; None is silent.
+    """
+
+    def __init__(
+        self, folder: Path, recipe: Recipe, result: RunResult, console: Console | None = None
+    ) -> None:
+        self.folder = folder
+        self.recipe = recipe
+        self.result = result
+        self.console = console
+        self._images: data.ImageData | None = None
+
+    @classmethod
+    def create(
+        cls, folder: Path, recipe: Recipe, *, overwrite: bool = False, console: Any = None
+    ) -> "Run":
+        """Start a run in a new directory. Nothing is written when the recipe cannot run.
+
+        Raises:
+            ValueError: when the directory holds something already and `overwrite` is off, or
+                data set or model cannot be had.
+            OSError: when the directory cannot be written.
+        """
+        folder = Path(folder)
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"The output {folder} is a file, not a directory.")
+        if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+            raise ValueError(
+                f"The output directory {folder} is not empty. Choose another with --out, or "
+                "replace the run in it with --overwrite."
+            )
+        result = RunResult(to_mapping(recipe), machine.versions(), machine.describe())
+        run = cls(folder, recipe, result, console)
+        run.build_model(binary=True)  # loads the data too: both fail here, before any output
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_path(folder / "recipe.yaml") as temporary:
+            save_recipe(recipe, temporary)
+        return run
+
+    @classmethod
+    def open(cls, folder: Path, *, overrides: Sequence[str] = (), console: Any = None) -> "Run":
+        """Open the directory of an earlier run.
+
+        Raises:
+            ValueError: when it is none.
+        """
+        folder = Path(folder)
+        if not (folder / "recipe.yaml").is_file():
+            raise ValueError(
+                f"{folder} is not a run directory: it holds no recipe.yaml. Make one with "
+                "`bitat train`."
+            )
+        recipe = load_recipe(str(folder / "recipe.yaml"), overrides)
+        return cls(folder, recipe, report.load(folder), console)
+
+    @property
+    def images(self) -> data.ImageData:
+        """The recipe's data set, loaded on first use."""
+        if self._images is None:
+            self._images = data.load(self.recipe.data, seed=self.recipe.seed)
+        return self._images
+
+    def build_model(self, *, binary: bool) -> Any:
+        """Build the recipe's backbone for the data set's image shape and classes."""
+        height, width, channels = self.images.image_shape
+        if height != width:
+            raise ValueError(f"Images must be square. Received: {height} x {width}")
+        arguments = {
+            "classes": self.images.classes,
+            "input_size": height,
+            "input_channels": channels,
+            **self.recipe.model.arguments,
+        }
+        return models.build(self.recipe.model.name, **arguments, binary=binary)
+
+    def load_model(self, name: str) -> Any:
+        """One of the run's Keras models, e.g. `"student"`.
+
+        Raises:
+            ValueError: when the run has not come so far, or the file is damaged.
+        """
+        return load_keras_model(self.folder / f"{name}.keras")
+
+    def flatbuffer(self, name: str = "model") -> bytes:
+        """One of the run's flatbuffers: `"model"` or `"teacher"`."""
+        return read_flatbuffer(self.folder / f"{name}.tflite")
+
+    def train_teacher(self) -> Any:
+        """Train the float twin, and save it."""
+        config = self.recipe.teacher
+        keras.utils.set_random_seed(self.recipe.seed)
+        teacher = self.build_model(binary=False)
+        per_epoch = max(1, self.images.train_images // config.batch_size)
+        steps = config.epochs * per_epoch
+        points = self._train(
+            train.Distilled(teacher),
+            "float teacher",
+            steps,
+            config.batch_size,
+            train.cosine_adam(config.learning_rate, steps, config.warmup_steps),
+            log_steps=per_epoch,
+        )
+        self._recompute_batchnorm(teacher)
+        self._save_model(teacher, "teacher")
+        self._update(teacher_curve=points)
+        return teacher
+
+    def adopt_teacher(self, teacher: Any, source: "Run") -> None:
+        """Take another run's trained teacher, with its curve."""
+        self._save_model(teacher, "teacher")
+        self._update(teacher_curve=source.result.teacher_curve)
+
+    def calibrate(self, teacher: Any) -> Any:
+        """Binarize a student in closed form on the teacher's weights, and save it."""
+        keras.utils.set_random_seed(self.recipe.seed)
+        student = self.build_model(binary=True)
+        result = train.calibrate(
+            student,
+            teacher,
+            self._calibration_images(),
+            config=self.recipe.calibration,
+            progress=lambda name, done, total: self._say(f"calibration: {done}/{total} {name}"),
+        )
+        self._save_model(student, "calibrated")
+        self._say(f"calibration: {result.images} images in {result.seconds:.1f} s")
+        self._update(calibration=result)
+        return student
+
+    def train_student(self, student: Any, teacher: Any) -> Any:
+        """Train the calibrated student under the recipe's schedule, and save it."""
+        config = self.recipe.student
+        keras.utils.set_random_seed(self.recipe.seed)
+        schedule = train.Schedule(
+            tuple(unit.name for unit in binary_units(student)),
+            config.steps,
+            config.progressive_steps,
+            config.order,
+            self.recipe.seed,
+        )
+        stages = train.Stages(
+            student,
+            schedule,
+            teacher=teacher,
+            calibration_data=self._calibration_images(),
+            config=self.recipe.calibration,
+        )
+        points = self._train(
+            train.Distilled(student, teacher, config.distill_weight, config.temperature),
+            "binary student",
+            config.steps,
+            config.batch_size,
+            train.cosine_adam(config.learning_rate, config.steps),
+            log_steps=config.log_steps,
+            stages=stages,
+        )
+        self._recompute_batchnorm(student)
+        self._save_model(student, "student")
+        self._update(student_curve=points, stages=tuple(stages.entered))
+        return student
+
+    def score(self) -> tuple[ModelScore, ...]:
+        """Accuracy on the test split of every model the run has by now."""
+        scores = []
+        for label, name in ((FLOAT, "teacher"), (ONE_SHOT, "calibrated"), (TRAINED, "student")):
+            if (self.folder / f"{name}.keras").exists():
+                accuracy = self.accuracy(self.load_model(name))
+                scores.append(ModelScore(label, accuracy, self._twin_size(name)))
+        if (self.folder / "model.tflite").exists():
+            content = self.flatbuffer()
+            accuracy = self.accuracy(runtime.Runner(content))
+            scores.append(ModelScore(CONVERTED, accuracy, len(content)))
+        self._update(scores=tuple(scores))
+        return self.result.scores
+
+    def _twin_size(self, name: str) -> int | None:
+        """Size of a model's flatbuffer where it has one under its own name (the teacher)."""
+        path = self.folder / f"{name}.tflite"
+        return path.stat().st_size if path.exists() else None
+
+    def accuracy(self, model: Any) -> float:
+        """Top-1 accuracy on the test split of a Keras model or a `runtime.Runner`."""
+        if isinstance(model, runtime.Runner):
+            return train.accuracy(
+                lambda images: model.predict(images.numpy()), self.images.test(_EVALUATION_BATCH)
+            )
+        infer = tf.function(lambda images: model(images, training=False))
+        return train.accuracy(infer, self.images.test(_EVALUATION_BATCH))
+
+    def convert(self) -> bytes:
+        """Convert the trained student (and its teacher, for comparison), audit, check parity.
+
+        Raises:
+            convert.ConversionError: when the flatbuffer is not what was trained.
+        """
+        student = self.load_model("student")
+        flatbuffer = convert.export(student)
+        audit = convert.audit(flatbuffer)
+        config = self.recipe.convert
+        images = self._test_images(config.parity_images)
+        parity = convert.check_parity(
+            student, flatbuffer, images, min_agreement=config.min_agreement
+        )
+        self._update(audit=audit, parity=parity)
+        if not parity.passed:
+            raise convert.ConversionError(
+                f"The flatbuffer agrees with Keras on {parity.agreement:.2%} of "
+                f"{parity.images} test images; at least {parity.min_agreement:.2%} is asked for. "
+                "No flatbuffer was written."
+            )
+        write_bytes(self.folder / "model.tflite", flatbuffer)
+        if (self.folder / "teacher.keras").exists():
+            twin = convert.export_float(self.load_model("teacher"))
+            write_bytes(self.folder / "teacher.tflite", twin)
+        return flatbuffer
+
+    def benchmark(self) -> tuple[Any, ...]:
+        """Host latency of the flatbuffer beside its float twin, interleaved in one run."""
+        flatbuffers = {"binary": self.flatbuffer()}
+        if (self.folder / "teacher.tflite").exists():
+            flatbuffers["float"] = self.flatbuffer("teacher")
+        config = self.recipe.benchmark
+        records = bench.host.compare(
+            flatbuffers, warmup=config.warmup, repeats=config.repeats, threads=config.threads
+        )
+        self._update(latency=records)
+        return records
+
+    def report(self) -> Path:
+        """Write report.md, report.json and the figures; returns the Markdown's path."""
+        return report.write(self.result, self.folder)
+
+    def _train(
+        self,
+        model: Any,
+        title: str,
+        steps: int,
+        batch_size: int,
+        optimizer: Any,
+        *,
+        log_steps: int,
+        stages: Any = None,
+    ) -> tuple[Any, ...]:
+        """Train under a monitor; the logged curve."""
+        started = time.perf_counter()
+        validation = self.images.validation(_EVALUATION_BATCH)
+        infer = tf.function(lambda images: model.student(images, training=False))
+        with train.Monitor(
+            title,
+            steps,
+            log_steps=log_steps,
+            log_dir=self.folder / "logs" / title.replace(" ", "-"),
+            console=self.console,
+            validate=lambda: train.accuracy(infer, validation),
+        ) as monitor:
+            if stages is not None:
+                stages.on_stage = monitor.stage
+            train.train(
+                model,
+                self.images.train(batch_size),
+                steps,
+                optimizer,
+                monitor,
+                stages=stages,
+                trainer=self.recipe.student.trainer,
+            )
+        self._timed(title, time.perf_counter() - started)
+        return tuple(monitor.points)
+
+    def _recompute_batchnorm(self, model: Any) -> None:
+        """On images augmented as in training: plain ones cost a point of accuracy."""
+        config = self.recipe.student
+        images = self.images.train(config.batch_size)
+        train.recompute_batchnorm(model, images, config.batchnorm_batches)
+
+    def _calibration_images(self) -> Any:
+        config = self.recipe.calibration
+        return self.images.calibration(config.batch_size, config.batches)
+
+    def _test_images(self, count: int) -> Any:
+        """The first `count` test images as one array; 0 is all."""
+        test = self.images.test(_EVALUATION_BATCH).unbatch()
+        chosen = test.take(count) if count else test
+        return tf.stack([image for image, _ in chosen]).numpy()
+
+    def _save_model(self, model: Any, name: str) -> None:
+        with atomic_path(self.folder / f"{name}.keras") as temporary:
+            model.save(temporary)
+
+    def _timed(self, phase: str, seconds: float) -> None:
+        self._update(seconds={**self.result.seconds, phase: round(seconds, 1)})
+
+    def _update(self, **figures: Any) -> None:
+        """Take new figures into the result, and keep them on disk."""
+        self.result = dataclasses.replace(self.result, **figures)
+        report.save(self.result, self.folder)
+
+    def _say(self, text: str) -> None:
+        if self.console is not None:
+            self.console.print(text, highlight=False, soft_wrap=True)
+
+
+def load_keras_model(path: Path) -> Any:
+    """Load a `.keras` file or SavedModel directory without compiling it.
+
+    Raises:
+        ValueError: when it is not there or not a model.
+    """
+    if not os.path.exists(path):
+        raise ValueError(f"There is no model at {path}.")
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (OSError, ValueError, KeyError, TypeError) as err:
+        reason = " ".join(str(err).split())[:200]
+        raise ValueError(f"{path} is not a Keras model that can be read: {reason}") from err
+
+
+def read_flatbuffer(path: Path) -> bytes:
+    """Read and verify a `.tflite` file.
+
+    Raises:
+        ValueError: when it is not there or not a whole flatbuffer.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"There is no flatbuffer at {path}. Make one with `bitat convert`.")
+    content = Path(path).read_bytes()
+    try:
+        runtime.verify(content)
+    except ValueError as err:
+        raise ValueError(f"{path}: {err}") from err
+    return content

@@ -1,0 +1,37 @@
+"""Standard error of native code, held back while it runs, less what is known to be noise."""
+
+import contextlib
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def held_stderr(noise: str) -> Iterator[None]:
+    """Hold file descriptor 2 back, and replay at the end all lines that are not noise.
+
+    Native code writes to the descriptor itself, past `sys.stderr`.
+
+    Args:
+        noise: regular expression of what to drop.
+    """
+    try:
+        saved = os.dup(2)
+    except OSError:  # started without a standard error: nothing to keep quiet
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        sys.stderr.flush()
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, 2)
+            os.close(saved)
+            held.seek(0)
+            for line in held.read().decode(errors="replace").splitlines():
+                if line.strip() and not re.search(noise, line):
+                    print(line, file=sys.stderr)

@@ -1,0 +1,135 @@
+"""A flatbuffer ready to run on this machine."""
+
+import importlib.metadata
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from bitat_tf._keras import quiet_import, tf
+from bitat_tf.quiet import held_stderr
+from bitat_tf.runtime.first_load import probe
+from bitat_tf.runtime.schema import read, tensor_shape, type_name, uses_lce
+
+# Printed by every interpreter, whatever the log level.
+_NOISE = "INFO: Created TensorFlow Lite XNNPACK delegate"
+_DEPRECATION = r"\s*Warning: tf\.lite\.Interpreter is deprecated"
+
+
+class Runner:
+    """An interpreter for one flatbuffer, with the fastest kernels that this host has for it.
+
+    A flatbuffer with LCE's operators runs on LCE's interpreter with the indirect BGEMM kernel
+    (on x86 several times faster than the default one) and XNNPACK for the rest. Any other runs
+    on TensorFlow's own TFLite with XNNPACK: its XNNPACK is newer than the one within LCE, and
+    a float baseline should be the best there is.
+
+    Args:
+        flatbuffer: content of a `.tflite` file: one float32 image in, one float32 row out.
+        threads: of the interpreter.
+
+    Attributes:
+        input_shape: of one image, (height, width, channels).
+        output_shape: of one image's outputs, without the batch.
+        runtime: interpreter and kernels, for `results.LatencyRecord`.
+        threads: as given.
+
+    Raises:
+        ValueError: when the flatbuffer is truncated, foreign, crashes the interpreter, or has
+            other inputs and outputs.
+    """
+
+    def __init__(self, flatbuffer: bytes, *, threads: int = 1) -> None:
+        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+            raise ValueError(f"`threads` must be an integer of at least 1. Received: {threads!r}")
+        self.threads = threads
+        self.input_shape, self.output_shape = _image_and_row(flatbuffer)
+        probe(flatbuffer)
+        make = _lce if uses_lce(flatbuffer) else _tflite
+        with held_stderr(_NOISE):
+            self._invoke, self.runtime = make(flatbuffer, threads)
+
+    def invoke(self, image: np.ndarray) -> np.ndarray:
+        """Outputs of one image, without any check: for `predict` and for a stopwatch.
+
+        Args:
+            image: float32, (1, height, width, channels), C-contiguous.
+
+        Returns:
+            (1, *output_shape).
+        """
+        return self._invoke(image)
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Outputs of images, one after the other.
+
+        Args:
+            images: float32, (n, height, width, channels), n >= 1, finite.
+
+        Returns:
+            (n, *output_shape), float32.
+
+        Raises:
+            ValueError: on another type or shape, no image, or a value that is not finite.
+        """
+        self._check(images)
+        images = np.ascontiguousarray(images)
+        return np.concatenate([self.invoke(images[i : i + 1]) for i in range(len(images))])
+
+    def _check(self, images: np.ndarray) -> None:
+        if not isinstance(images, np.ndarray) or images.dtype != np.float32:
+            kind = getattr(images, "dtype", type(images).__name__)
+            raise ValueError(f"`images` must be a float32 NumPy array. Received: {kind}")
+        if images.shape[1:] != self.input_shape or not len(images):
+            size = ", ".join(map(str, self.input_shape))
+            raise ValueError(f"`images` must have shape (n, {size}). Received: {images.shape}")
+        if not np.isfinite(images).all():
+            raise ValueError("`images` must be finite. Received: NaN or infinite values")
+
+
+def _image_and_row(flatbuffer: bytes) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Shapes of one image and of its outputs."""
+    graph = read(flatbuffer).subgraphs[0]
+    shapes = []
+    for what, indices in (("input", graph.inputs), ("output", graph.outputs)):
+        tensors = [graph.tensors[index] for index in indices]
+        shape, kind = tensor_shape(tensors[0]), type_name(tensors[0])
+        rank = (4,) if what == "input" else range(1, 8)
+        if len(tensors) != 1 or len(shape) not in rank or shape[0] != 1 or kind != "FLOAT32":
+            raise ValueError(
+                f"The flatbuffer must have one float32 {what} with a batch of 1"
+                f"{' image' if what == 'input' else ''}. "
+                f"Received: {[(tensor_shape(t), type_name(t)) for t in tensors]}"
+            )
+        shapes.append(shape[1:])
+    return shapes[0], shapes[1]
+
+
+def _lce(flatbuffer: bytes, threads: int) -> tuple[Callable[[Any], Any], str]:
+    with quiet_import():
+        from larq_compute_engine.tflite.python.interpreter import Interpreter
+    interpreter = Interpreter(
+        flatbuffer, num_threads=threads, use_indirect_bgemm=True, use_xnnpack=True
+    ).interpreter
+    version = importlib.metadata.version("larq-compute-engine")
+    return lambda image: interpreter.predict([image])[0], (
+        f"LCE {version}, indirect BGEMM + XNNPACK"
+    )
+
+
+def _tflite(flatbuffer: bytes, threads: int) -> tuple[Callable[[Any], Any], str]:
+    with warnings.catch_warnings():
+        # TF 2.21, to which this package is pinned, still has it.
+        warnings.filterwarnings("ignore", message=_DEPRECATION, category=UserWarning)
+        interpreter = tf.lite.Interpreter(model_content=flatbuffer, num_threads=threads)
+    interpreter.allocate_tensors()
+    source = interpreter.get_input_details()[0]["index"]
+    target = interpreter.get_output_details()[0]["index"]
+
+    def invoke(image: Any) -> Any:
+        interpreter.set_tensor(source, image)
+        interpreter.invoke()
+        return interpreter.get_tensor(target)
+
+    return invoke, f"TFLite (TensorFlow {tf.__version__}), XNNPACK"

@@ -1,0 +1,58 @@
+"""Small shared networks and data; nothing here depends on the network or the clock."""
+
+import numpy as np
+import pytest
+
+import bitat_tf  # first: it chooses Keras 2 before anything touches tf.keras
+from bitat_tf import models
+from bitat_tf._keras import keras
+
+# A stem, a block that doubles its channels at stride 2, and one that keeps them: every kind of
+# connection the backbone has, in a network that traces in a second.
+TINY = {
+    "classes": 4,
+    "input_size": 8,
+    "input_channels": 1,
+    "stem_channels": 8,
+    "blocks": ((2, 2), (2, 1)),
+}
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def tiny_student():
+    return models.build("mobilenet_v1_react_nano", **TINY)
+
+
+@pytest.fixture
+def tiny_teacher():
+    """A float twin with weights as after training: nothing is at its initial value."""
+    teacher = models.build("mobilenet_v1_react_nano", **TINY, binary=False)
+    rng = np.random.default_rng(0)
+    for layer in teacher.layers:
+        values = [w + 0.1 * rng.normal(size=w.shape) for w in layer.get_weights()]
+        if isinstance(layer, keras.layers.BatchNormalization):
+            values[3] = np.abs(values[3]) + 0.1  # a variance
+        layer.set_weights(values)
+    return teacher
+
+
+@pytest.fixture
+def images():
+    """192 images that vary smoothly, as images do, so that layers have something to explain."""
+    rng = np.random.default_rng(1)
+    coarse = rng.normal(size=(192, 4, 4, 1))
+    fine = np.kron(coarse, np.ones((1, 2, 2, 1))) + 0.3 * rng.normal(size=(192, 8, 8, 1))
+    return fine.astype("float32")
+
+
+@pytest.fixture
+def labels():
+    return np.random.default_rng(2).integers(0, 4, 192).astype("int32")
+
+
+assert bitat_tf.__version__

@@ -1,0 +1,101 @@
+import dataclasses
+
+import pytest
+
+from bitat_tf import config, records
+
+
+@pytest.mark.parametrize("name", config.recipe_names())
+def test_packaged_recipes_load_and_are_named_like_their_file(name):
+    assert config.load_recipe(name).name == name
+
+
+def test_a_recipe_survives_saving(tmp_path):
+    recipe = config.load_recipe("digits-demo", ["student.steps=77", "model.arguments.width=0.5"])
+    config.save_recipe(recipe, tmp_path / "recipe.yaml")
+    assert config.load_recipe(str(tmp_path / "recipe.yaml")) == recipe
+    assert recipe.student.steps == 77
+    assert recipe.model.arguments["width"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("student.stepz=3", "Unknown key `student.stepz`.*Known here: .*steps"),
+        ("wrong=3", "Unknown key `wrong`"),
+        ("student.steps=many", "`student.steps` must be of type int"),
+        ("student.steps=true", "`student.steps` must be of type int"),
+        ("student.steps=0", "`student.steps` must be at least 1"),
+        ("student.progressive_steps=1600", "below student.steps"),
+        ("student.learning_rate=fast", "`student.learning_rate` must be a number"),
+        ("calibration.threshold=mean", "one of 'lloyd_max', 'median', 'zero'"),
+        ("data.validation_fraction=1.5", "between 0 and 1"),
+        ("student=3", "`student.` must be a mapping"),
+        ("data.augment=1", "of type bool"),
+        ("no equals sign", "must read key=value"),
+        ("student.steps=[", "not valid YAML"),
+    ],
+)
+def test_a_bad_setting_is_one_clear_line(setting, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        config.load_recipe("cifar10-nano", [setting])
+    assert "\n" not in str(caught.value)
+
+
+def test_scientific_notation_that_yaml_reads_as_text_is_a_number():
+    assert (
+        config.load_recipe("cifar10-nano", ["student.learning_rate=1e-4"]).student.learning_rate
+        == 1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("a: [", "not valid YAML"), ("- 1", "must be a mapping"), ("seed: 1", "`name` is missing")],
+)
+def test_a_bad_file_is_named(tmp_path, content, message):
+    path = tmp_path / "bad.yaml"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        config.load_recipe(str(path))
+    assert str(path) in str(caught.value)
+
+
+def test_an_unknown_recipe_lists_the_known():
+    with pytest.raises(ValueError, match="Packaged recipes: cifar10-nano, digits-demo"):
+        config.load_recipe("nothing-like-this")
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    value: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Outer:
+    items: tuple[Inner, ...]
+    pair: tuple[int, str] | None = None
+
+
+def test_records_go_through_json_and_back():
+    record = Outer((Inner(0.5), Inner(1.0)), (3, "x"))
+    assert records.from_json(Outer, records.to_json(record)) == record
+
+
+def test_nan_does_not_reach_a_file():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        records.to_json(Outer((Inner(float("nan")),)))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "Not valid JSON"),
+        ('{"items": 3}', "`items` must be a list"),
+        ('{"items": [{"value": "x"}]}', r"`items\[0\].value` must be a number"),
+        ('{"items": [], "pair": [1]}', "of another length"),
+    ],
+)
+def test_a_damaged_record_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        records.from_json(Outer, text)

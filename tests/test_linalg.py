@@ -1,0 +1,232 @@
+"""The equations: each test asserts the property that the method rests on."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bitat_tf import linalg
+
+# Small problems of all shapes; the seed makes the data.
+problems = st.tuples(
+    st.integers(1, 12), st.integers(1, 5), st.integers(2, 40), st.integers(0, 10_000)
+)
+
+
+def make(inputs, outputs, positions, seed):
+    rng = np.random.default_rng(seed)
+    x = np.where(rng.normal(size=(positions, inputs)) < rng.normal(size=inputs), -1.0, 1.0)
+    t = x @ rng.normal(size=(inputs, outputs)) + rng.normal(size=(positions, outputs))
+    return x, t
+
+
+@given(problems)
+@settings(deadline=None, max_examples=60)
+def test_moments_are_the_covariances(problem):
+    x, t = make(*problem)
+    point = linalg.moments(x, t)
+    centred_x, centred_t = x - x.mean(0), t - t.mean(0)
+    np.testing.assert_allclose(point.correlation, centred_x.T @ centred_x / len(x), atol=1e-12)
+    np.testing.assert_allclose(
+        point.target_correlation, centred_x.T @ centred_t / len(x), atol=1e-10
+    )
+    np.testing.assert_allclose(point.target_variance, t.var(0), atol=1e-9)
+
+
+def test_moments_of_batches_add_up():
+    x, t = make(6, 3, 30, seed=1)
+    omega = np.random.default_rng(2).uniform(size=30)
+    whole = linalg.moments(x, t, omega)
+    parts = linalg.moments(x[:11], t[:11], omega[:11]) + linalg.moments(x[11:], t[11:], omega[11:])
+    np.testing.assert_allclose(parts.correlation, whole.correlation, atol=1e-12)
+    np.testing.assert_allclose(parts.target_correlation, whole.target_correlation, atol=1e-12)
+
+
+def test_a_weight_of_two_counts_a_position_twice():
+    x, t = make(4, 2, 10, seed=3)
+    omega = np.ones(10)
+    omega[0] = 2.0
+    twice = linalg.moments(np.vstack([x, x[:1]]), np.vstack([t, t[:1]]))
+    np.testing.assert_allclose(linalg.moments(x, t, omega).correlation, twice.correlation)
+
+
+@pytest.mark.parametrize(
+    ("x", "t", "message"),
+    [
+        (np.ones((2, 3), np.float16), np.ones((2, 1)), "half precision"),
+        (np.ones((2, 3)), np.ones((3, 1)), "same, positive number of rows"),
+        (np.ones((0, 3)), np.ones((0, 1)), "positive number of rows"),
+        (np.ones(3), np.ones((3, 1)), "two-dimensional"),
+    ],
+)
+def test_moments_refuse(x, t, message):
+    with pytest.raises(ValueError, match=message):
+        linalg.moments(x, t)
+
+
+@given(problems, st.integers(1, 12))
+@settings(deadline=None, max_examples=60)
+def test_basis_is_orthonormal_and_diagonalises(problem, max_block):
+    x, t = make(*problem)
+    correlation = linalg.moments(x, t).correlation
+    blocks = linalg.diagonal_blocks(correlation, linalg.block_count(len(correlation), max_block))
+    vectors, importance = linalg.basis(blocks)
+    for block, v, s in zip(blocks, vectors, importance, strict=True):
+        np.testing.assert_allclose(v.T @ v, np.eye(len(v)), atol=1e-10)
+        np.testing.assert_allclose(v @ np.diag(s) @ v.T, block, atol=1e-10)
+        assert np.all(np.diff(s) <= 1e-12)
+        assert np.all(s >= 0)
+
+
+def test_basis_of_a_rank_deficient_correlation_is_still_orthonormal():
+    x, t = make(10, 2, 4, seed=0)
+    x[:, 3] = 1.0  # a dead channel
+    vectors, _ = linalg.basis(linalg.moments(x, t).correlation[None])
+    np.testing.assert_allclose(vectors[0].T @ vectors[0], np.eye(10), atol=1e-10)
+
+
+def test_basis_refuses_what_is_not_finite():
+    with pytest.raises(ValueError, match="not finite"):
+        linalg.basis(np.full((1, 2, 2), np.nan))
+
+
+@pytest.mark.parametrize(
+    ("size", "max_block", "blocks"), [(4608, 1152, 4), (27, 1152, 1), (9, 4, 3), (7, 3, 7)]
+)
+def test_blocks_are_equal_and_small_enough(size, max_block, blocks):
+    assert linalg.block_count(size, max_block) == blocks
+    assert size % blocks == 0
+    assert size // blocks <= max_block
+
+
+@given(problems)
+@settings(deadline=None, max_examples=60)
+def test_error_is_the_sum_over_directions_by_their_importance(problem):
+    # E||(W - W')^T (x - mu)||^2 = sum_k s_k ||(V^T (W - W'))_k||^2
+    x, t = make(*problem)
+    difference = np.random.default_rng(problem[-1]).normal(size=(problem[0], problem[1]))
+    vectors, importance = linalg.basis(linalg.moments(x, t).correlation[None])
+    measured = np.mean(np.sum(((x - x.mean(0)) @ difference) ** 2, axis=1))
+    assert linalg.importance_weighted_error(vectors, importance, difference) == pytest.approx(
+        measured, abs=1e-9
+    )
+
+
+def test_rotate_and_unrotate_are_inverse():
+    x, t = make(12, 3, 50, seed=5)
+    blocks = linalg.diagonal_blocks(linalg.moments(x, t).correlation, 3)
+    vectors, _ = linalg.basis(blocks)
+    w = np.random.default_rng(0).normal(size=(12, 3))
+    np.testing.assert_allclose(linalg.unrotate(vectors, linalg.rotate(vectors, w)), w)
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3, 6, 12])
+def test_compensation_solves_the_ridge_equations_for_any_blocks(blocks):
+    x, t = make(12, 4, 80, seed=7)
+    point = linalg.moments(x, t)
+    correlation, target = point.correlation, point.target_correlation
+    vectors, importance = linalg.basis(linalg.diagonal_blocks(correlation, blocks))
+    kernel = linalg.compensate(correlation, target, vectors, importance, 0.01, tolerance=1e-10)
+    exact = np.linalg.solve(correlation + 0.01 * np.eye(12), target)
+    np.testing.assert_allclose(kernel, exact, atol=1e-7)
+
+
+def test_compensation_of_a_target_without_relation_is_zero():
+    x, _ = make(6, 2, 30, seed=9)
+    point = linalg.moments(x, np.zeros((30, 2)))
+    vectors, importance = linalg.basis(linalg.diagonal_blocks(point.correlation, 2))
+    kernel = linalg.compensate(
+        point.correlation, point.target_correlation, vectors, importance, 0.1
+    )
+    assert np.all(kernel == 0)
+
+
+def quadratic_error(gram, real, signs, alpha):
+    difference = real - signs * alpha
+    return np.sum(difference * (gram @ difference))
+
+
+@given(problems)
+@settings(deadline=None, max_examples=80)
+def test_binary_least_squares_is_never_worse_than_the_signs_it_starts_from(problem):
+    x, t = make(*problem)
+    point = linalg.moments(x, t)
+    gram = point.correlation + 0.01 * np.eye(problem[0])
+    real = np.linalg.solve(gram, point.target_correlation)
+    start = np.where(real < 0, -1.0, 1.0)
+    start_scale = linalg.optimal_scale(gram, gram @ real, start)
+    signs, alpha = linalg.binary_least_squares(gram, gram @ real, real)
+    assert set(np.unique(signs)) <= {-1.0, 1.0}
+    assert np.all(alpha >= 0)
+    assert (
+        quadratic_error(gram, real, signs, alpha)
+        <= quadratic_error(gram, real, start, start_scale) + 1e-9
+    )
+
+
+def test_binary_least_squares_ends_where_no_single_flip_helps():
+    # 150 rows: more than two slabs of the blocked sweep
+    x, t = make(150, 3, 400, seed=11)
+    point = linalg.moments(x, t)
+    gram = point.correlation + 0.05 * np.eye(150)
+    real = np.linalg.solve(gram, point.target_correlation)
+    signs, alpha = linalg.binary_least_squares(gram, gram @ real, real, sweeps=200)
+    best = quadratic_error(gram, real, signs, alpha)
+    for k in range(150):
+        for n in range(3):
+            flipped = signs.copy()
+            flipped[k, n] *= -1
+            assert quadratic_error(gram, real, flipped, alpha) >= best - 1e-9
+
+
+def test_binary_least_squares_finds_a_kernel_that_is_binary_already():
+    x, t = make(8, 2, 60, seed=13)
+    gram = linalg.moments(x, t).correlation + 0.01 * np.eye(8)
+    signs = np.where(np.random.default_rng(1).normal(size=(8, 2)) < 0, -1.0, 1.0)
+    alpha = np.array([0.3, 2.0])
+    found, scale = linalg.binary_least_squares(gram, gram @ (signs * alpha), signs)
+    np.testing.assert_array_equal(found, signs)
+    np.testing.assert_allclose(scale, alpha)
+
+
+def test_unexplained_variance_is_the_measured_residual():
+    x, t = make(7, 3, 90, seed=15)
+    kernel = np.random.default_rng(2).normal(size=(7, 3))
+    residual = (t - t.mean(0)) - (x - x.mean(0)) @ kernel
+    assert linalg.unexplained_variance(linalg.moments(x, t), kernel) == pytest.approx(
+        residual.var(0).sum() / t.var(0).sum()
+    )
+
+
+@pytest.mark.parametrize("epsilon", [1e-3, 1.0])
+def test_closed_form_batchnorm_reproduces_scale_and_mean_exactly(epsilon):
+    x, t = make(9, 4, 70, seed=17)
+    point = linalg.moments(x, t)
+    signs = np.where(np.random.default_rng(3).normal(size=(9, 4)) < 0, -1.0, 1.0)
+    alpha = np.array([0.1, 1.0, 0.0, 3.0])
+    bn = linalg.closed_form_batchnorm(point, signs, alpha, epsilon)
+    z = x @ signs
+    normalised = bn.gamma * (z - bn.moving_mean) / np.sqrt(bn.moving_variance + epsilon) + bn.beta
+    np.testing.assert_allclose(normalised, alpha * (z - z.mean(0)) + t.mean(0), atol=1e-10)
+    np.testing.assert_allclose(bn.moving_variance, z.var(0), atol=1e-10)
+
+
+@given(st.integers(0, 10_000), st.integers(2, 60))
+@settings(deadline=None, max_examples=60)
+def test_lloyd_max_is_a_fixed_point_and_no_split_is_better(seed, samples):
+    values = np.random.default_rng(seed).gamma(0.7, size=(samples, 1))
+    (threshold,) = linalg.lloyd_max_threshold(values)
+    low, high = values[values <= threshold], values[values > threshold]
+    assert threshold == pytest.approx(0.5 * (low.mean() + high.mean()))
+
+    def within(split):
+        ordered = np.sort(values[:, 0])
+        return ordered[:split].var() * split + ordered[split:].var() * (samples - split)
+
+    chosen = within(len(low))
+    assert chosen <= min(within(split) for split in range(1, samples)) + 1e-9
+
+
+def test_lloyd_max_of_a_constant_channel_is_its_value():
+    np.testing.assert_allclose(linalg.lloyd_max_threshold(np.full((5, 2), 3.0)), [3.0, 3.0])
+    np.testing.assert_allclose(linalg.lloyd_max_threshold(np.full((1, 2), 3.0)), [3.0, 3.0])

@@ -1,0 +1,162 @@
+"""The two ways of training are one: same stages at the same steps, same weights."""
+
+import io
+
+import numpy as np
+import pytest
+
+from bitat_tf import train
+from bitat_tf._keras import keras, tf
+from bitat_tf.graph import binary_units
+
+STEPS = 12
+
+
+def endless(images, labels):
+    return tf.data.Dataset.from_tensor_slices((images, labels)).batch(32).repeat()
+
+
+def schedule_for(student, **arguments):
+    units = tuple(unit.name for unit in binary_units(student))
+    return train.Schedule(units, STEPS, **arguments)
+
+
+def run(trainer, student, teacher, images, labels, **schedule):
+    initial = student.get_weights()
+    stages = train.Stages(
+        student, schedule_for(student, **schedule), teacher=teacher, calibration_data=[images]
+    )
+    optimizer = train.cosine_adam(1e-2, STEPS)
+    with train.Monitor("test", STEPS, log_steps=4) as monitor:
+        train.train(
+            train.Distilled(student, teacher, weight=0.5, temperature=2.0),
+            endless(images, labels),
+            STEPS,
+            optimizer,
+            monitor,
+            stages=stages,
+            trainer=trainer,
+        )
+    final = student.get_weights()
+    student.set_weights(initial)
+    return final, stages.entered, monitor.points
+
+
+@pytest.mark.parametrize("progressive", [0, 8])
+def test_fit_and_loop_run_the_same_stages_to_the_same_weights(
+    tiny_student, tiny_teacher, images, labels, progressive
+):
+    fit, loop = (
+        run(t, tiny_student, tiny_teacher, images, labels, progressive_steps=progressive)
+        for t in ("fit", "loop")
+    )
+    assert [r.step for r in fit[1]] == ([0, 2, 4, 6] if progressive else [0])
+    assert fit[1] == loop[1]
+    assert fit[2] == loop[2]
+    assert [p.step for p in fit[2]] == [4, 8, 12]
+    for a, b in zip(fit[0], loop[0], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_plain_model_fit_with_the_callback_obeys_the_schedule(
+    tiny_student, tiny_teacher, images, labels
+):
+    schedule = schedule_for(tiny_student, progressive_steps=8)
+    callback = train.BitatCallback(schedule, teacher=tiny_teacher, calibration_data=[images])
+    active = []
+    probe = keras.callbacks.LambdaCallback(
+        on_batch_end=lambda batch, logs: active.append(
+            sum(unit.active for unit in binary_units(tiny_student))
+        )
+    )
+    tiny_student.compile(
+        train.cosine_adam(1e-3, STEPS),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    tiny_student.fit(
+        images, labels, batch_size=32, epochs=2, verbose=0, callbacks=[callback, probe]
+    )
+    assert active == [1, 1, 2, 2, 3, 3, 4, 4, 4, 4, 4, 4]
+    assert [r.step for r in callback.stages.entered] == [0, 2, 4, 6]
+    # each newly binary unit was calibrated on the student as it then was
+    assert len(callback.stages.calibrations) == 4
+
+
+def test_a_progressive_schedule_needs_the_teacher(tiny_student, images):
+    stages = train.Stages(tiny_student, schedule_for(tiny_student, progressive_steps=8))
+    with pytest.raises(ValueError, match="Give the teacher"):
+        stages.before_step(0)
+
+
+def test_a_schedule_of_another_model_is_refused(tiny_student):
+    with pytest.raises(ValueError, match="other units"):
+        train.Stages(tiny_student, train.Schedule(("elsewhere",), 5))
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(tiny_student, images, labels):
+    bad = images.copy()
+    bad[40] = np.nan
+    with (
+        train.Monitor("student", 6) as monitor,
+        pytest.raises(train.TrainingError, match="loss became nan at step 1"),
+    ):
+        train.train(
+            train.Distilled(tiny_student),
+            endless(bad, labels),
+            6,
+            train.cosine_adam(1e-3, 6),
+            monitor,
+        )
+
+
+@pytest.mark.parametrize("warmup", [0, 4])
+def test_the_learning_rate_falls_along_a_cosine_to_zero(warmup):
+    rate = train.cosine_adam(0.1, 20, warmup).learning_rate
+    schedule = rate if callable(rate) else None
+    values = [float(schedule(step)) if schedule else float(rate) for step in range(21)]
+    if schedule is not None:
+        assert max(values) == pytest.approx(0.1)
+        assert values[20] == pytest.approx(0.0, abs=1e-6)
+        assert values[warmup] == pytest.approx(0.1)
+
+
+def test_distillation_from_itself_is_a_loss_of_zero(tiny_teacher, images, labels):
+    logits = tiny_teacher(images)
+    assert float(train.distill.student_loss(labels, logits, logits, 1.0, 3.0)) == pytest.approx(
+        0.0, abs=1e-5
+    )
+    plain = train.distill.student_loss(labels, logits, None, 0.0, 1.0)
+    expected = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(labels, logits)
+    assert float(plain) == pytest.approx(float(expected))
+
+
+def test_training_leaves_the_teacher_alone(tiny_student, tiny_teacher, images, labels):
+    before = tiny_teacher.get_weights()
+    run("fit", tiny_student, tiny_teacher, images, labels)
+    for a, b in zip(before, tiny_teacher.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_monitor_writes_tensorboard_scalars_and_plain_lines(tmp_path):
+    from rich.console import Console
+
+    console = Console(width=200, file=io.StringIO())
+    with train.Monitor(
+        "student", 4, log_steps=2, log_dir=tmp_path / "logs", console=console, validate=lambda: 0.5
+    ) as monitor:
+        for step in range(4):
+            monitor.step(step, 1.0 + step, 0.25)
+    assert [(p.step, p.loss, p.validation_accuracy) for p in monitor.points] == [
+        (2, 1.5, 0.5),
+        (4, 3.5, 0.5),
+    ]
+    assert (
+        "student: step 2/4  loss 1.500  accuracy 25.0%  validation 50.0%" in console.file.getvalue()
+    )
+    events = list((tmp_path / "logs").glob("events*"))
+    tags = {
+        value.tag
+        for record in tf.data.TFRecordDataset(str(events[0])).as_numpy_iterator()
+        for value in tf.compat.v1.Event.FromString(record).summary.value
+    }
+    assert tags == {"train/loss", "train/accuracy", "validation/accuracy"}
