@@ -14,11 +14,14 @@ from bitat_tf import (
     train,
 )
 from bitat_tf._version import __version__
+from bitat_tf.config import CalibrationConfig, DataConfig
 from bitat_tf.graph import binary_units
 from bitat_tf.train import BitatCallback, Schedule, calibrate, recompute_batchnorm
 
 __all__ = [
     "BitatCallback",
+    "CalibrationConfig",
+    "DataConfig",
     "Schedule",
     "__version__",
     "bench",

@@ -218,17 +218,23 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> None:
     run = Run.open(arguments.directory, overrides=_overrides(arguments), console=console)
     if arguments.models:
         table = Table("model", "test accuracy")
-        for path in arguments.models:
+        for name, path in _short_names(arguments.models).items():
             if path.suffix == ".tflite":
                 model = runtime.Runner(read_flatbuffer(path))
             else:
                 model = load_keras_model(path)
-            table.add_row(str(path), f"{run.accuracy(model):.2%}")
+            table.add_row(name, f"{run.accuracy(model):.2%}")
         Console().print(table)
         return
     run.score()
     _print_scores(run)
     run.report()
+
+
+def _short_names(paths: Sequence[Path]) -> dict[str, Path]:
+    """Paths by their file names, or by the whole path where two have the same."""
+    names = [path.name for path in paths]
+    return {p.name if names.count(p.name) == 1 else str(p): p for p in paths}
 
 
 def _print_scores(run: Any) -> None:
@@ -284,11 +290,10 @@ def _convert(arguments: argparse.Namespace, console: Console) -> None:
     if arguments.out is not None:
         raise UsageError("--out goes with a .keras file; a run keeps its flatbuffer itself.")
     run = Run.open(arguments.model, overrides=_overrides(arguments), console=console)
-    flatbuffer = run.convert()
+    audit, parity = run.convert()
     run.report()
-    parity, audit = run.result.parity, run.result.audit
     print(
-        f"{run.folder / 'model.tflite'}: {len(flatbuffer) / 1024:.0f} KiB, "
+        f"{run.folder / 'model.tflite'}: {audit.size_bytes / 1024:.0f} KiB, "
         f"{audit.binary_convolutions} binary and {audit.float_convolutions} float convolutions; "
         f"agrees with Keras on {parity.agreement:.2%} of {parity.images} test images"
     )
@@ -306,7 +311,8 @@ def _benchmark(arguments: argparse.Namespace, console: Console) -> None:
         records = run.benchmark()
         run.report()
     else:
-        flatbuffers = {str(path): read_flatbuffer(path) for path in arguments.models}
+        names = _short_names(arguments.models)
+        flatbuffers = {name: read_flatbuffer(path) for name, path in names.items()}
         records = bench.host.compare(flatbuffers, **dataclasses.asdict(config))
     table = Table("model", "runtime", "threads", "median ms", "p10", "p90")
     for record in records:

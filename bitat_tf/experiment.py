@@ -29,7 +29,7 @@ from bitat_tf.config import Recipe, load_recipe, save_recipe
 from bitat_tf.files import atomic_path, write_bytes
 from bitat_tf.graph import binary_units
 from bitat_tf.records import to_mapping
-from bitat_tf.results import ModelScore, RunResult
+from bitat_tf.results import AuditReport, ModelScore, ParityReport, RunResult
 
 # Images per batch where only a forward pass is made.
 _EVALUATION_BATCH = 500
@@ -77,7 +77,12 @@ class Run:
             )
         result = RunResult(to_mapping(recipe), machine.versions(), machine.describe())
         run = cls(folder, recipe, result, console)
-        run.build_model(binary=True)  # loads the data too: both fail here, before any output
+        # Loads the data too: what cannot be had fails here, before any output.
+        if not binary_units(run.build_model(binary=True)):
+            raise ValueError(
+                f"Model {recipe.model.name!r} with {dict(recipe.model.arguments)} has no layer to "
+                "binarize."
+            )
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(folder / "recipe.yaml") as temporary:
             save_recipe(recipe, temporary)
@@ -232,8 +237,11 @@ class Run:
         infer = tf.function(lambda images: model(images, training=False))
         return train.accuracy(infer, self.images.test(_EVALUATION_BATCH))
 
-    def convert(self) -> bytes:
+    def convert(self) -> tuple[AuditReport, ParityReport]:
         """Convert the trained student (and its teacher, for comparison), audit, check parity.
+
+        Returns:
+            What the flatbuffer contains, and how it agrees with Keras.
 
         Raises:
             convert.ConversionError: when the flatbuffer is not what was trained.
@@ -257,7 +265,7 @@ class Run:
         if (self.folder / "teacher.keras").exists():
             twin = convert.export_float(self.load_model("teacher"))
             write_bytes(self.folder / "teacher.tflite", twin)
-        return flatbuffer
+        return audit, parity
 
     def benchmark(self) -> tuple[Any, ...]:
         """Host latency of the flatbuffer beside its float twin, interleaved in one run."""

@@ -1,0 +1,134 @@
+"""The promises of `make demo`, and the commands that go on from its directory."""
+
+import json
+import shutil
+
+import pytest
+
+from bitat_tf import convert, models, report
+from bitat_tf._keras import keras
+from bitat_tf.cli import main
+from bitat_tf.config import load_recipe
+from bitat_tf.graph import binary_units
+
+
+def test_the_demo_keeps_its_promises(demo):
+    result = report.load(demo)
+    accuracy = {score.model: score.test_accuracy for score in result.scores}
+    assert accuracy["converted"] >= 0.96
+    assert accuracy["trained"] >= 0.96
+    assert result.parity.passed
+    assert result.parity.agreement >= 0.995
+    assert result.parity.images == 450  # the whole test split
+    student = keras.models.load_model(demo / "student.keras", compile=False)
+    inner = sum(len(unit.convolutions) for unit in binary_units(student))
+    assert result.audit.binary_convolutions == inner == 8
+    assert result.audit.float_convolutions == 1  # the stem
+    size = {score.model: score.size_bytes for score in result.scores}
+    assert size["converted"] == (demo / "model.tflite").stat().st_size < size["float"] / 5
+    assert [record.model for record in result.latency] == ["binary", "float"]
+    assert all(record.device.startswith("host") for record in result.latency)
+
+
+def test_the_demo_leaves_a_report_that_a_person_can_read(demo):
+    text = (demo / "report.md").read_text()
+    for figure in ("training.png", "calibration.png", "scores.png"):
+        assert f"({figure})" in text
+        assert (demo / figure).stat().st_size > 5000
+    assert "say nothing about phones" in text
+    assert not list(demo.glob(".*"))  # no temporary file is left
+
+
+def test_the_resolved_recipe_lies_beside_the_result(demo):
+    assert load_recipe(str(demo / "recipe.yaml")) == load_recipe("digits-demo")
+    assert report.load(demo).versions["tensorflow"].startswith("2.21")
+
+
+def test_convert_makes_the_same_bytes_again(demo, tmp_path, capsys):
+    run = shutil.copytree(demo, tmp_path / "run")
+    assert main(["convert", str(run)]) == 0
+    assert "8 binary and 1 float convolutions" in capsys.readouterr().out
+    assert (run / "model.tflite").read_bytes() == (demo / "model.tflite").read_bytes()
+
+
+def test_convert_takes_a_keras_file(demo, tmp_path):
+    out = tmp_path / "mine.tflite"
+    assert main(["convert", str(demo / "student.keras"), "--out", str(out)]) == 0
+    assert out.read_bytes() == (demo / "model.tflite").read_bytes()
+
+
+def test_evaluate_agrees_between_keras_and_flatbuffer(demo, tmp_path, capsys):
+    run = shutil.copytree(demo, tmp_path / "run")
+    assert main(["evaluate", str(run)]) == 0
+    assert "converted" in capsys.readouterr().out
+    accuracy = {score.model: score.test_accuracy for score in report.load(run).scores}
+    assert accuracy["trained"] == pytest.approx(accuracy["converted"], abs=0.003)
+    other = [str(run / "model.tflite"), str(run / "student.keras")]
+    assert main(["evaluate", str(run), *other]) == 0
+    assert f"{accuracy['converted']:.2%}" in capsys.readouterr().out
+
+
+def test_benchmark_prints_host_figures(demo, tmp_path, capsys):
+    run = shutil.copytree(demo, tmp_path / "run")
+    assert main(["benchmark", str(run), "--repeats", "5", "--warmup", "1"]) == 0
+    assert "Host figures say nothing about phones" in capsys.readouterr().out
+    assert [record.repeats for record in report.load(run).latency] == [5, 5]
+    pair = [str(run / "model.tflite"), str(run / "teacher.tflite")]
+    assert main(["benchmark", *pair, "--repeats", "3"]) == 0
+    assert "teacher.tflite" in capsys.readouterr().out
+
+
+def test_inspect_lists_every_operator(demo, capsys):
+    assert main(["inspect", str(demo), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    audit = convert.audit((demo / "model.tflite").read_bytes())
+    assert [op["type"] for op in record["ops"]] == [op.type for op in audit.ops]
+    assert main(["inspect", str(demo / "student.keras")]) == 0
+    assert "8 binary convolutions" in capsys.readouterr().out
+
+
+def test_report_writes_what_was_deleted(demo, tmp_path):
+    run = shutil.copytree(demo, tmp_path / "run")
+    (run / "report.md").unlink()
+    assert main(["report", str(run)]) == 0
+    assert (run / "report.md").read_text() == (demo / "report.md").read_text()
+
+
+def test_calibrate_starts_from_a_run_s_teacher(demo, tmp_path):
+    out = tmp_path / "again"
+    command = ["calibrate", str(demo), "--set", "calibration.threshold=zero", "--out", str(out)]
+    assert main(command) == 0
+    first, again = report.load(demo), report.load(out)
+    assert again.recipe["calibration"]["threshold"] == "zero"
+    assert [r.model for r in again.scores] == ["float", "one-shot calibrated"]
+    assert again.scores[0].test_accuracy == first.scores[0].test_accuracy
+    assert again.calibration.layers != first.calibration.layers
+
+
+def test_a_run_is_not_overwritten_by_accident(demo, capsys):
+    before = sorted(path.name for path in demo.iterdir())
+    assert main(["demo", "--out", str(demo)]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert sorted(path.name for path in demo.iterdir()) == before
+
+
+def test_the_same_seed_gives_the_same_run(tmp_path):
+    small = [
+        "--set",
+        "teacher.epochs=1",
+        "--set",
+        "student.steps=6",
+        "--set",
+        "student.log_steps=3",
+    ]
+    weights = []
+    for name in ("a", "b"):
+        assert main(["train", "digits-demo", *small, "--out", str(tmp_path / name)]) == 0
+        model = keras.models.load_model(tmp_path / name / "student.keras", compile=False)
+        weights.append(model.get_weights())
+    for a, b in zip(*weights, strict=True):
+        assert (a == b).all()
+
+
+def test_the_command_line_example_of_the_backbone_registry_is_complete():
+    assert models.names() == ["mobilenet_v1_react", "mobilenet_v1_react_nano"]

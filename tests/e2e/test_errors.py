@@ -1,0 +1,131 @@
+"""Bad input ends in one clear line and the right exit status, and leaves nothing behind."""
+
+import subprocess
+import sys
+
+import pytest
+
+from bitat_tf import models
+from bitat_tf.cli import main
+
+
+def fails(capsys, arguments, status, *words):
+    """Run the command line; it must fail with one line that holds the words."""
+    assert main([str(a) for a in arguments]) == status
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("bitat: ")
+    assert "\n" not in error
+    for word in words:
+        assert word in error
+
+
+@pytest.fixture
+def float_model(tmp_path):
+    path = tmp_path / "float.keras"
+    models.build("mobilenet_v1_react_nano", input_size=8, blocks=((2, 2),), binary=False).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["data.dataset=no_such_set_here"], ("no_such_set_here",)),
+        (["data.dataset=/no/such/folder"], ("/no/such/folder",)),
+        (["student.stepz=3"], ("Unknown key `student.stepz`",)),
+        (["model.name=resnet_1000"], ("Known: mobilenet_v1_react",)),
+        (["model.arguments.wdith=2"], ("wdith",)),
+        (["model.arguments.blocks=[]"], ("no layer to binarize",)),
+    ],
+)
+def test_a_recipe_that_cannot_run_leaves_no_output(capsys, tmp_path, settings, words):
+    out = tmp_path / "run"
+    overrides = [part for setting in settings for part in ("--set", setting)]
+    fails(capsys, ["train", "digits-demo", *overrides, "--out", out], 2, *words)
+    assert not out.exists()
+
+
+def test_an_unknown_recipe(capsys, tmp_path):
+    fails(capsys, ["train", "cifar11", "--out", tmp_path / "run"], 2, "cifar11", "digits-demo")
+
+
+def test_a_missing_data_dir(capsys, tmp_path):
+    out, missing = tmp_path / "run", tmp_path / "nowhere"
+    fails(capsys, ["train", "cifar10-nano", "--data-dir", missing, "--out", out], 2, str(missing))
+    assert not out.exists()
+
+
+def test_an_output_that_cannot_be_written(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    fails(capsys, ["demo", "--out", tmp_path / "file" / "run"], 2, str(tmp_path / "file"))
+    fails(capsys, ["demo", "--out", tmp_path / "file"], 2, "is a file")
+    assert (tmp_path / "file").read_text() == ""
+
+
+def test_a_directory_that_is_no_run(capsys, tmp_path):
+    for command in ("convert", "evaluate", "benchmark", "report", "calibrate"):
+        fails(capsys, [command, tmp_path], 2, "not a run directory")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("cut", [0, 4, 100, 1000, 20000, -1])
+def test_a_truncated_flatbuffer(capsys, tmp_path, demo, cut):
+    content = (demo / "model.tflite").read_bytes()
+    path = tmp_path / "cut.tflite"
+    path.write_bytes(content[:cut])
+    fails(capsys, ["inspect", path], 2, str(path))
+    fails(capsys, ["benchmark", path], 2, str(path))
+    fails(capsys, ["evaluate", demo, path], 2, str(path))
+
+
+def test_a_foreign_file_called_tflite(capsys, tmp_path):
+    path = tmp_path / "photo.tflite"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(5000))
+    fails(capsys, ["inspect", path], 2, str(path))
+
+
+def test_files_that_are_not_there_or_not_models(capsys, tmp_path):
+    fails(capsys, ["inspect", tmp_path / "no.tflite"], 2, "no.tflite")
+    fails(capsys, ["convert", tmp_path / "no.keras"], 2, "no.keras")
+    (tmp_path / "bad.keras").write_bytes(b"not a zip")
+    fails(capsys, ["convert", tmp_path / "bad.keras"], 2, "bad.keras")
+    assert not (tmp_path / "bad.tflite").exists()
+
+
+def test_a_model_with_no_binary_layer(capsys, float_model):
+    fails(capsys, ["convert", float_model], 2, "no binary convolution")
+    assert not float_model.with_suffix(".tflite").exists()
+
+
+def test_a_training_that_diverges_is_a_failure(capsys, tmp_path):
+    small = ["--set", "teacher.epochs=1", "--set", "teacher.learning_rate=1e30"]
+    arguments = ["train", "digits-demo", *small, "--out", tmp_path / "run"]
+    assert main([str(a) for a in arguments]) == 1
+    assert "Lower the learning rate" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not (tmp_path / "run" / "teacher.keras").exists()
+
+
+def test_arguments_that_do_not_exist_exit_with_2():
+    with pytest.raises(SystemExit) as caught:
+        main(["train"])
+    assert caught.value.code == 2
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["demo", "train", "calibrate", "evaluate", "inspect", "convert", "benchmark", "report"],
+)
+def test_every_command_has_help_with_an_example(capsys, command):
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    assert f"  bitat {command}" in capsys.readouterr().out
+
+
+def test_the_installed_command_shows_a_traceback_only_when_asked(tmp_path):
+    command = [sys.executable, "-m", "bitat_tf", "report", str(tmp_path)]
+    plain = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert plain.returncode == 2
+    assert "Traceback" not in plain.stderr
+    verbose = subprocess.run([*command, "--verbose"], capture_output=True, text=True, timeout=120)
+    assert verbose.returncode == 2
+    assert "Traceback" in verbose.stderr
