@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 .PHONY: demo test lint format clean
 
 demo: $(VENV)/.installed
-	$(BIN)/bitat demo --out runs/demo
+	$(BIN)/bitat demo --out runs/demo --overwrite
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -m "not slow"
