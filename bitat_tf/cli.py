@@ -192,7 +192,7 @@ def _carry_out(recipe: Any, out: Path, overwrite: bool, console: Console) -> Any
 
     run = Run.create(out, recipe, overwrite=overwrite, console=console)
     teacher = run.train_teacher()
-    student = run.calibrate(teacher)
+    student = run.start_student(teacher)
     run.train_student(student, teacher)
     return run
 

@@ -17,6 +17,18 @@ from bitat_tf.records import check, from_mapping, to_mapping
 Order = Literal["bottom_up", "top_down", "random"]
 Trainer = Literal["fit", "loop"]
 ThresholdRule = Literal["lloyd_max", "median", "zero"]
+# What each of them does: `bitat_tf.train.methods`.
+MethodName = Literal[
+    "bitat",
+    "ste",
+    "xnor",
+    "bireal",
+    "react-two-step",
+    "adambnn",
+    "irnet",
+    "recu",
+    "stompp",
+]
 
 
 @dataclass(frozen=True)
@@ -117,15 +129,18 @@ class CalibrationConfig:
 
 @dataclass(frozen=True)
 class StudentConfig:
-    """How the binary network is trained after calibration.
+    """How the binary network is trained.
 
     Args:
+        method: `"bitat"` calibrates and then trains; the others are the field's baselines
+            (`bitat_tf.train.methods`), which start from the same float weights.
         steps: optimizer steps.
         batch_size: images per step.
-        learning_rate: start of the cosine to 0.
+        learning_rate: start of the decay to 0, a cosine unless the method says otherwise.
         trainer: `"fit"` (Keras callback) or `"loop"` (the custom loop); same result.
         order: in which order layers become binary.
-        progressive_steps: steps over which they do; 0 makes all binary before step 0.
+        progressive_steps: steps over which they do; 0 makes all binary before step 0. Of
+            `"bitat"` only, as is `order`.
         distill_weight: share of the teacher's distribution in the loss, in [0, 1].
         temperature: of both distributions in the distillation term.
         batchnorm_batches: training batches from which BatchNorm statistics are recomputed
@@ -133,6 +148,7 @@ class StudentConfig:
         log_steps: steps between two logged points of the training curve.
     """
 
+    method: MethodName = "bitat"
     steps: int = 1600
     batch_size: int = 128
     learning_rate: float = 1e-3
@@ -153,6 +169,12 @@ class StudentConfig:
             0 <= self.progressive_steps < self.steps,
             "student.progressive_steps",
             f"at least 0 and below student.steps={self.steps}",
+            self.progressive_steps,
+        )
+        check(
+            self.method == "bitat" or self.progressive_steps == 0,
+            "student.progressive_steps",
+            f"0 with student.method={self.method}, which has a schedule of its own",
             self.progressive_steps,
         )
         check(

@@ -111,6 +111,11 @@ class Run:
             self._images = data.load(self.recipe.data, seed=self.recipe.seed)
         return self._images
 
+    @property
+    def method(self) -> train.Method:
+        """How the student is trained."""
+        return train.method(self.recipe.student.method)
+
     def build_model(self, *, binary: bool) -> Any:
         """Build the recipe's backbone for the data set's image shape and classes."""
         height, width, channels = self.images.image_shape
@@ -122,6 +127,8 @@ class Run:
             "input_channels": channels,
             **self.recipe.model.arguments,
         }
+        if binary:
+            arguments = {**self.method.layer_options, **arguments}
         return models.build(self.recipe.model.name, **arguments, binary=binary)
 
     def load_model(self, name: str) -> Any:
@@ -177,30 +184,28 @@ class Run:
         self._update(calibration=result)
         return student
 
-    def train_student(self, student: Any, teacher: Any) -> Any:
-        """Train the calibrated student under the recipe's schedule, and save it."""
-        config = self.recipe.student
+    def start_student(self, teacher: Any) -> Any:
+        """The student as its method's training starts: calibrated, or the teacher's weights."""
+        if self.method.calibrated:
+            return self.calibrate(teacher)
         keras.utils.set_random_seed(self.recipe.seed)
-        schedule = train.Schedule(
-            tuple(unit.name for unit in binary_units(student)),
-            config.steps,
-            config.progressive_steps,
-            config.order,
-            self.recipe.seed,
-        )
-        stages = train.Stages(
-            student,
-            schedule,
-            teacher=teacher,
-            calibration_data=self._calibration_images(),
-            config=self.recipe.calibration,
-        )
+        student = self.build_model(binary=True)
+        train.copy_float_weights(student, teacher)
+        return student
+
+    def train_student(self, student: Any, teacher: Any) -> Any:
+        """Train the student that `start_student` made as its method says, and save it."""
+        config, method = self.recipe.student, self.method
+        keras.utils.set_random_seed(self.recipe.seed)
+        stages = self._stages(student, teacher)
+        weight = config.distill_weight if method.distill_weight is None else method.distill_weight
+        decay = None if isinstance(stages, train.Stages) else stages.weight_decay
         points = self._train(
-            train.Distilled(student, teacher, config.distill_weight, config.temperature),
+            train.Distilled(student, teacher, weight, config.temperature, decay),
             "binary student",
             config.steps,
             config.batch_size,
-            train.cosine_adam(config.learning_rate, config.steps),
+            method.optimizer(config.learning_rate, config.steps),
             log_steps=config.log_steps,
             stages=stages,
         )
@@ -208,6 +213,26 @@ class Run:
         self._save_model(student, "student")
         self._update(student_curve=points, stages=tuple(stages.entered))
         return student
+
+    def _stages(self, student: Any, teacher: Any) -> train.Stages | train.Annealing:
+        """What both trainers ask before every step."""
+        config = self.recipe.student
+        if not self.method.calibrated:
+            return train.Annealing(student, self.method, config.steps)
+        schedule = train.Schedule(
+            tuple(unit.name for unit in binary_units(student)),
+            config.steps,
+            config.progressive_steps,
+            config.order,
+            self.recipe.seed,
+        )
+        return train.Stages(
+            student,
+            schedule,
+            teacher=teacher,
+            calibration_data=self._calibration_images(),
+            config=self.recipe.calibration,
+        )
 
     def score(self) -> tuple[ModelScore, ...]:
         """Accuracy on the test split of every model the run has by now."""

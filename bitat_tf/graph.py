@@ -12,6 +12,7 @@ from typing import Any
 
 from bitat_tf._keras import keras, tf
 from bitat_tf.layers import BitatConv2D, RSign
+from bitat_tf.quantizers import AnnealedQuantizer
 
 # A tensor of the graph is known by the id Keras itself gives it within its nodes.
 TensorId = str
@@ -238,6 +239,17 @@ class BinaryUnit:
         self.sign.active.assign(active)
         for convolution in self.convolutions:
             convolution.active.assign(active)
+
+    @property
+    def annealed(self) -> tuple[AnnealedQuantizer, ...]:
+        """The quantizers of its layers that change with the training's progress."""
+        quantizers = (self.sign.quantizer, *(c.kernel_quantizer for c in self.convolutions))
+        return tuple(q for q in quantizers if isinstance(q, AnnealedQuantizer))
+
+    @property
+    def binary(self) -> bool:
+        """Whether it is active, and no quantizer has reals left to pass."""
+        return self.active and all(quantizer.binary for quantizer in self.annealed)
 
 
 def binary_units(model: Any) -> tuple[BinaryUnit, ...]:

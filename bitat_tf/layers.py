@@ -14,9 +14,9 @@ from typing import Any
 from bitat_tf._keras import keras, tf
 from bitat_tf.linalg import block_count
 from bitat_tf.quantizers import (
+    ACTIVATION_QUANTIZER,
     KERNEL_CONSTRAINT,
     KERNEL_QUANTIZER,
-    activation_sign,
     lq,
 )
 
@@ -100,7 +100,7 @@ class BitatConv2D(lq.layers.QuantConv2D):
         max_block: of the transform.
         kernel_quantizer, kernel_constraint, use_bias: Larq's arguments; the defaults are
             +-1 kernels with a straight-through gradient, latent weights clipped to [-1, 1],
-            no bias.
+            no bias. `bitat_tf.quantizers` has more quantizers than Larq, by name as well.
     """
 
     def __init__(
@@ -127,6 +127,8 @@ class BitatConv2D(lq.layers.QuantConv2D):
             use_bias=use_bias,
             **kwargs,
         )
+        # Larq sets it before Keras is ready to keep track of an annealed quantizer's progress.
+        self.kernel_quantizer = self.kernel_quantizer
         self.max_block = max_block
         self.transform = OrthonormalTransform(max_block, name="transform")
 
@@ -187,10 +189,17 @@ class BitatConv2D(lq.layers.QuantConv2D):
 class RSign(keras.layers.Layer):
     """sign(x + shift) with one learnable shift per channel (ReActNet, arXiv 2003.03488).
 
-    Pseudo-gradient: `quantizers.activation_sign`. With `active` off it passes x unchanged.
+    With `active` off it passes x unchanged.
+
+    Args:
+        quantizer: whose pseudo-gradient it has, by name or as an instance.
 
     Input shape: (..., channels). Output shape: the same, in {-1, +1} when active.
     """
+
+    def __init__(self, quantizer: Any = ACTIVATION_QUANTIZER, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.quantizer = lq.quantizers.get(quantizer)
 
     def build(self, input_shape: Any) -> None:
         """Make the shift, (channels,), and the switch."""
@@ -201,8 +210,13 @@ class RSign(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         """Binarize."""
         return tf.cond(
-            self.active, lambda: activation_sign(inputs + self.shift), lambda: tf.identity(inputs)
+            self.active, lambda: self.quantizer(inputs + self.shift), lambda: tf.identity(inputs)
         )
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        quantizer = lq.quantizers.serialize(self.quantizer)
+        return {**super().get_config(), "quantizer": quantizer}
 
 
 @_register

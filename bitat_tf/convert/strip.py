@@ -3,7 +3,8 @@
 What exists for the training's sake goes: the transforms with their state, the switches. What
 is left can be saved, and loaded by anybody who has Larq.
 
-- `BitatConv2D` becomes `larq.layers.QuantConv2D`, with the latent kernel.
+- `BitatConv2D` becomes `larq.layers.QuantConv2D`, with the latent kernel; where its quantizer is
+  not Larq's, with one of Larq's and a kernel of the same signs and scale.
 - `RSign` becomes the addition of a constant and `SteSign`; for x + shift both take the sign,
   only the pseudo-gradients differ.
 - `RPReLU` becomes an addition, Keras' `PReLU` and an addition.
@@ -20,7 +21,7 @@ import numpy as np
 from bitat_tf._keras import keras
 from bitat_tf.graph import Call, binary_units, rebuild
 from bitat_tf.layers import BitatConv2D, RPReLU, RSign
-from bitat_tf.quantizers import lq
+from bitat_tf.quantizers import AnnealedQuantizer, lq
 
 
 def strip(model: Any) -> Any:
@@ -66,8 +67,12 @@ class _Stripper:
     def _convolution(self, layer: Any) -> Any:
         config = layer.get_config()
         del config["max_block"]
+        kernel = layer.kernel.latent_variable
+        if isinstance(layer.kernel_quantizer, AnnealedQuantizer):
+            quantizer, kernel = layer.kernel_quantizer.deployed(kernel)
+            config["kernel_quantizer"] = lq.quantizers.serialize(quantizer)
         plain = lq.layers.QuantConv2D.from_config(config)
-        trained = [layer.kernel.latent_variable, *([layer.bias] if layer.use_bias else [])]
+        trained = [kernel, *([layer.bias] if layer.use_bias else [])]
         self.weights.append((plain, [weight.numpy() for weight in trained]))
         return plain
 
@@ -94,11 +99,12 @@ def _adder(name: str, constant: Any) -> Any:
 
 def _check_active(model: Any) -> None:
     for unit in binary_units(model):
-        if not unit.active:
+        if not unit.binary:
             raise ValueError(
                 f"`model` still computes the unit {unit.name!r} with reals: it would not be the "
                 "network that was trained. Finish the schedule, or switch it on: "
-                "`for unit in graph.binary_units(model): unit.activate(True)`."
+                "`for unit in graph.binary_units(model): unit.activate(True)`; annealed "
+                "quantizers need their `progress` at 1."
             )
     for layer in model.layers:
         if isinstance(layer, BitatConv2D | RSign) and not bool(layer.active.numpy()):

@@ -15,6 +15,7 @@ from typing import Any
 
 from bitat_tf._keras import keras
 from bitat_tf.layers import BitatConv2D, RPReLU, RSign
+from bitat_tf.quantizers import ACTIVATION_QUANTIZER, KERNEL_QUANTIZER
 
 layers = keras.layers
 
@@ -58,6 +59,8 @@ def mobilenet_v1_react(
     stem_activation: bool = False,
     channel_divisor: int = 32,
     max_block: int = 1152,
+    activation_quantizer: str = ACTIVATION_QUANTIZER,
+    kernel_quantizer: str = KERNEL_QUANTIZER,
     binary: bool = True,
 ) -> Any:
     """Build the network, by default ReActNet-A.
@@ -74,6 +77,8 @@ def mobilenet_v1_react(
         channel_divisor: channels are rounded to multiples of it, and are at least it; LCE
             packs 32 channels into one word.
         max_block: largest block of the layers' transforms.
+        activation_quantizer, kernel_quantizer: of the binary layers, by name
+            (`bitat_tf.quantizers`).
         binary: False builds the float twin.
 
     Returns:
@@ -99,7 +104,7 @@ def mobilenet_v1_react(
         x = layers.PReLU(
             shared_axes=[1, 2], alpha_initializer=_SLOPE_INITIALIZER, name="stem_prelu"
         )(x)
-    conv = _Convolutions(binary, max_block)
+    conv = _Convolutions(binary, max_block, activation_quantizer, kernel_quantizer)
     for index, (multiple, stride) in enumerate(blocks, start=1):
         x = _block(conv, x, channels(multiple), stride, f"block{index}")
     x = layers.GlobalAveragePooling2D(name="pool")(x)
@@ -129,16 +134,27 @@ def mobilenet_v1_react_nano(*, classes: int = 10, input_size: int = 32, **argume
 class _Convolutions:
     """Makes convolutions of one kind, binary or float, with what stands in front of them."""
 
-    def __init__(self, binary: bool, max_block: int) -> None:
+    def __init__(
+        self, binary: bool, max_block: int, activation_quantizer: str, kernel_quantizer: str
+    ) -> None:
         self.binary = binary
         self.max_block = max_block
+        self.activation_quantizer = activation_quantizer
+        self.kernel_quantizer = kernel_quantizer
 
     def sign(self, x: Any, name: str) -> Any:
-        return RSign(name=name)(x) if self.binary else x
+        return RSign(self.activation_quantizer, name=name)(x) if self.binary else x
 
     def convolve(self, x: Any, channels: int, size: int, stride: int, name: str) -> Any:
         if self.binary:
-            layer = BitatConv2D(channels, size, stride, max_block=self.max_block, name=name)
+            layer = BitatConv2D(
+                channels,
+                size,
+                stride,
+                max_block=self.max_block,
+                kernel_quantizer=self.kernel_quantizer,
+                name=name,
+            )
         else:
             layer = layers.Conv2D(channels, size, stride, padding="same", use_bias=False, name=name)
         return layer(x)

@@ -1,19 +1,24 @@
-"""Training: the closed-form calibration, the schedule, and the two loops that obey it."""
+"""Training: the closed-form calibration, the methods, and the two loops that obey them."""
 
+from bitat_tf.train.annealing import Annealing
 from bitat_tf.train.batchnorm import recompute_batchnorm
 from bitat_tf.train.calibrate import calibrate
 from bitat_tf.train.callbacks import BitatCallback
 from bitat_tf.train.distill import Distilled
 from bitat_tf.train.evaluate import accuracy
 from bitat_tf.train.loop import cosine_adam, train
+from bitat_tf.train.methods import METHODS, Method, method
 from bitat_tf.train.monitor import Monitor, TrainingError
 from bitat_tf.train.schedule import Schedule, Stage
 from bitat_tf.train.stages import Stages
 from bitat_tf.train.transfer import copy_float_weights
 
 __all__ = [
+    "METHODS",
+    "Annealing",
     "BitatCallback",
     "Distilled",
+    "Method",
     "Monitor",
     "Schedule",
     "Stage",
@@ -23,6 +28,7 @@ __all__ = [
     "calibrate",
     "copy_float_weights",
     "cosine_adam",
+    "method",
     "recompute_batchnorm",
     "train",
 ]

@@ -41,13 +41,20 @@ class Distilled(keras.Model):
         student: model to logits.
         teacher: model to logits on the same images; may be None when `weight` is 0.
         weight, temperature: of `student_loss`.
+        weight_decay: variable lambda of the penalty lambda/2 |W|^2 over all convolution
+            kernels, for a method that changes it during the training; None is no penalty.
 
     Raises:
         ValueError: when a weight above 0 has no teacher.
     """
 
     def __init__(
-        self, student: Any, teacher: Any = None, weight: float = 0.0, temperature: float = 1.0
+        self,
+        student: Any,
+        teacher: Any = None,
+        weight: float = 0.0,
+        temperature: float = 1.0,
+        weight_decay: Any = None,
     ) -> None:
         super().__init__()
         check(0 <= weight <= 1, "weight", "between 0 and 1", weight)
@@ -58,6 +65,7 @@ class Distilled(keras.Model):
         self.teacher_logits = lambda images: teacher(images, training=False)
         self.weight = weight
         self.temperature = temperature
+        self.weight_decay = weight_decay
         self.loss_tracker = keras.metrics.Mean(name="loss")
         self.accuracy_tracker = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
 
@@ -85,6 +93,16 @@ class Distilled(keras.Model):
         return {metric.name: metric.result() for metric in self.metrics}
 
 
+def kernel_energy(model: Any) -> Any:
+    """Half the squared norm of all convolution kernels, latent ones of binary layers; a scalar.
+
+    Its gradient is the kernels themselves: what PyTorch's Adam calls weight decay, and
+    ReActNet and AdamBNN apply to these weights alone.
+    """
+    kernels = [v for v in model.trainable_variables if len(v.shape) == 4]
+    return tf.add_n([tf.nn.l2_loss(tf.convert_to_tensor(kernel)) for kernel in kernels])
+
+
 def optimizer_step(model: Distilled, optimizer: Any, images: Any, labels: Any) -> tuple[Any, Any]:
     """Forward, backward and update on one batch; what both `fit` and the custom loop run.
 
@@ -96,6 +114,8 @@ def optimizer_step(model: Distilled, optimizer: Any, images: Any, labels: Any) -
         logits = model.student(images, training=True)
         loss = student_loss(labels, logits, teacher_logits, model.weight, model.temperature)
         loss += tf.add_n(model.student.losses) if model.student.losses else 0.0
+        if model.weight_decay is not None:
+            loss += model.weight_decay * kernel_energy(model.student)
     optimizer.minimize(loss, model.student.trainable_variables, tape=tape)
     hits = keras.metrics.sparse_categorical_accuracy(labels, logits)
     return loss, tf.reduce_mean(hits)

@@ -4,13 +4,19 @@ Both run `distill.optimizer_step` on the same batches, and ask the same `Stages`
 step; a test holds them to the same weights.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
 from bitat_tf._keras import keras, tf
 from bitat_tf.config import Trainer
 from bitat_tf.train.distill import Distilled, optimizer_step
 from bitat_tf.train.monitor import Monitor
-from bitat_tf.train.stages import Stages
+
+
+class BeforeStep(Protocol):
+    """What a trainer asks before every step: `Stages`, or a method's `Annealing`."""
+
+    def before_step(self, step: int) -> None:
+        """Bring the student into the state that optimizer step `step` trains."""
 
 
 def cosine_adam(learning_rate: float, steps: int, warmup_steps: int = 0) -> Any:
@@ -40,7 +46,7 @@ def train(
     optimizer: Any,
     monitor: Monitor,
     *,
-    stages: Stages | None = None,
+    stages: BeforeStep | None = None,
     trainer: Trainer = "fit",
 ) -> None:
     """Train `model.student` in place.
@@ -51,7 +57,7 @@ def train(
         steps: the optimizer's counter at the end; it starts from where the counter stands.
         optimizer: Keras optimizer.
         monitor: told of every step.
-        stages: the schedule's; None trains without one.
+        stages: asked before every step; None trains without a schedule.
         trainer: `"fit"` or `"loop"`.
 
     Raises:
@@ -74,7 +80,7 @@ def _fit(
 class _Reporter(keras.callbacks.Callback):
     """Runs the stages and feeds the monitor from within `fit`."""
 
-    def __init__(self, monitor: Monitor, stages: Stages | None) -> None:
+    def __init__(self, monitor: Monitor, stages: BeforeStep | None) -> None:
         super().__init__()
         self.monitor = monitor
         self.stages = stages
