@@ -58,9 +58,22 @@ class Run:
 
     @classmethod
     def create(
-        cls, folder: Path, recipe: Recipe, *, overwrite: bool = False, console: Any = None
+        cls,
+        folder: Path,
+        recipe: Recipe,
+        *,
+        overwrite: bool = False,
+        console: Any = None,
+        images: data.ImageData | None = None,
     ) -> "Run":
         """Start a run in a new directory. Nothing is written when the recipe cannot run.
+
+        Args:
+            folder: of the run.
+            recipe: what it carries out.
+            overwrite: replace the run that is there.
+            console: where progress goes; None is silent.
+            images: the recipe's data where they are loaded already; for several runs.
 
         Raises:
             ValueError: when the directory holds something already and `overwrite` is off, or
@@ -77,6 +90,7 @@ class Run:
             )
         result = RunResult(to_mapping(recipe), machine.versions(), machine.describe())
         run = cls(folder, recipe, result, console)
+        run._images = images
         # Loads the data too: what cannot be had fails here, before any output.
         if not binary_units(run.build_model(binary=True)):
             raise ValueError(
@@ -253,14 +267,20 @@ class Run:
         path = self.folder / f"{name}.tflite"
         return path.stat().st_size if path.exists() else None
 
-    def accuracy(self, model: Any) -> float:
-        """Top-1 accuracy on the test split of a Keras model or a `runtime.Runner`."""
+    def accuracy(self, model: Any, *, validation: bool = False) -> float:
+        """Top-1 accuracy of a Keras model or a `runtime.Runner` on the test split.
+
+        Args:
+            model: to be measured.
+            validation: measure on the validation split instead.
+        """
+        part = self.images.validation if validation else self.images.test
         if isinstance(model, runtime.Runner):
             return train.accuracy(
-                lambda images: model.predict(images.numpy()), self.images.test(_EVALUATION_BATCH)
+                lambda images: model.predict(images.numpy()), part(_EVALUATION_BATCH)
             )
         infer = tf.function(lambda images: model(images, training=False))
-        return train.accuracy(infer, self.images.test(_EVALUATION_BATCH))
+        return train.accuracy(infer, part(_EVALUATION_BATCH))
 
     def convert(self) -> tuple[AuditReport, ParityReport]:
         """Convert the trained student (and its teacher, for comparison), audit, check parity.

@@ -128,7 +128,7 @@ class BitatConv2D(lq.layers.QuantConv2D):
             **kwargs,
         )
         # Larq sets it before Keras is ready to keep track of an annealed quantizer's progress.
-        self.kernel_quantizer = self.kernel_quantizer
+        self.kernel_quantizer = self._get_quantizer("kernel")
         self.max_block = max_block
         self.transform = OrthonormalTransform(max_block, name="transform")
 

@@ -24,6 +24,12 @@ def _seeded():
 
 
 @pytest.fixture
+def tiny_options():
+    """What `tiny_student` and `tiny_teacher` are built with."""
+    return dict(TINY)
+
+
+@pytest.fixture
 def tiny_student():
     return models.build("mobilenet_v1_react_nano", **TINY)
 

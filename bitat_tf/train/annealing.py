@@ -49,24 +49,21 @@ class Annealing:
         self.weight_decay = tf.Variable(0.0, trainable=False) if method.decays_weights else None
         self._units = binary_units(student)
         self._check_quantizers(student)
-        self._state: list[tuple[bool, float]] = []
+        self._progress: dict[str, float] = {}
 
     def before_step(self, step: int) -> None:
         """Set switches, progress and weight decay for optimizer step `step`."""
         share = min(1.0, (step + 1) / self.total_steps)
         if self.weight_decay is not None:
             self.weight_decay.assign(self.method.weight_decay(share))
-        state = []
         for position, unit in enumerate(self._units):
             progress = self.method.progress(share, position, len(self._units))
-            state.append((progress > 0 or not self.method.gradual, progress))
-        for position, (active, progress) in enumerate(state):
             # Most units stay as they are from one step to the next.
-            if not self._state or self._state[position] != (active, progress):
-                self._units[position].activate(active)
-                for quantizer in self._units[position].annealed:
+            if self._progress.get(unit.name) != progress:
+                self._progress[unit.name] = progress
+                unit.activate(progress > 0 or not self.method.gradual)
+                for quantizer in unit.annealed:
                     quantizer.progress.assign(progress)
-        self._state = state
         self._record(step)
 
     def _record(self, step: int) -> None:

@@ -9,6 +9,7 @@ A method is a pure function of the step. Its measure is the *share*, (step + 1) 
 and 1 at the last step. `train.annealing` obeys it.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -115,11 +116,11 @@ class Method:
         """Adam under this method's learning rate."""
         if self.decay == "cosine" and len(self.phases) == 1:
             return cosine_adam(learning_rate, steps)
-        ends = tuple(round(phase.end * steps) for phase in self.phases)
+        ends = tuple(int(phase.end * steps) for phase in self.phases)
         return keras.optimizers.Adam(PhasedDecay(learning_rate, ends, self.decay))
 
 
-class PhasedDecay(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+class PhasedDecay(keras.optimizers.schedules.LearningRateSchedule):
     """A learning rate that falls from its start to 0 within each of several phases.
 
     Args:
@@ -142,7 +143,7 @@ class PhasedDecay(keras.optimizers.schedules.LearningRateSchedule):  # type: ign
             done = (step - start) / max(1, end - start)
             left = 1.0 - done
             if self.decay == "cosine":
-                left = 0.5 * (1.0 + tf.cos(done * 3.141592653589793))
+                left = 0.5 * (1.0 + tf.cos(done * math.pi))
             inside = tf.logical_and(step >= start, step < end)
             rate += tf.where(inside, self.learning_rate * left, 0.0)
         return rate

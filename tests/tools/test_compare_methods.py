@@ -1,0 +1,98 @@
+"""The comparison goes on where it was killed, and its table says what was done."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+TOOL = Path(__file__).parents[2] / "tools" / "compare_methods.py"
+
+# Digits, a net of one block, a handful of steps.
+SETTING = [
+    *("--recipe", "digits-demo", "--seeds", "0", "1", "--steps", "4", "--distill", "0.5"),
+    *("--set", "teacher.epochs=1", "--set", "student.batchnorm_batches=2"),
+    *("--set", "model.arguments={stem_channels: 8, blocks: [[2, 2]]}"),
+    *("--set", "calibration.batches=1", "--quiet"),
+]
+
+
+@pytest.fixture(scope="module")
+def tool():
+    spec = importlib.util.spec_from_file_location("compare_methods", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["compare_methods"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["compare_methods"]
+
+
+def settings(tmp_path, *methods):
+    places = ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
+    return ["--methods", *methods, *SETTING, *places]
+
+
+@pytest.mark.timeout(600)
+def test_a_killed_comparison_goes_on_where_it_was(tool, tmp_path, capsys):
+    arguments = settings(tmp_path, "bitat", "ste", "recu")
+    records = tmp_path / "work" / "records"
+    root = str(TOOL.parents[1])
+    process = subprocess.Popen(
+        [sys.executable, str(TOOL), *arguments],
+        env={**os.environ, "PYTHONPATH": root, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    while not (records / "bitat-seed0.json").exists():
+        assert process.poll() is None, process.stderr.read().decode()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "out").exists()
+    finished = {path: path.read_bytes() for path in records.glob("[a-z]*.json")}
+    assert {"float-seed0.json", "bitat-seed0.json"} <= {path.name for path in finished}
+    assert len(finished) < 8
+    for content in finished.values():
+        json.loads(content)
+    ages = {path: path.stat().st_mtime_ns for path in finished}
+
+    assert tool.main(arguments) == 0
+    assert {path: path.stat().st_mtime_ns for path in finished} == ages
+    assert len(list(records.glob("[a-z]*.json"))) == 8
+    text = (tmp_path / "out" / "methods-digits-distilled.md").read_text()
+    for name in ("float", "bitat", "ste", "recu"):
+        assert f"| {name} |" in text
+    assert "+-" in text
+    assert "python tools/compare_methods.py --methods bitat ste recu" in text
+    figure = tmp_path / "out" / "methods-digits-distilled.png"
+    assert figure.stat().st_size > 5000
+    capsys.readouterr()
+
+    # all there: nothing is trained, the same table comes out
+    started = time.perf_counter()
+    assert tool.main(arguments) == 0
+    assert time.perf_counter() - started < 5
+    assert (tmp_path / "out" / "methods-digits-distilled.md").read_text() == text
+
+    # records of another setting are refused, not mixed in
+    assert tool.main([*arguments, "--set", "student.learning_rate=0.5"]) == 2
+    assert "other settings (student.learning_rate)" in capsys.readouterr().err
+
+
+def test_an_unknown_method_is_one_line(tool, tmp_path, capsys):
+    assert tool.main(settings(tmp_path, "magic")) == 2
+    error = capsys.readouterr().err
+    assert "one of bitat, ste" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "work").exists()
+
+
+def test_mean_and_spread(tool):
+    assert tool.spread([0.5]) == 0
+    assert tool.spread([0.4, 0.6]) == pytest.approx(0.1414, abs=1e-4)
