@@ -28,6 +28,7 @@ MethodName = Literal[
     "irnet",
     "recu",
     "stompp",
+    "stompp-ste",
 ]
 
 

@@ -143,25 +143,27 @@ def staged_sign(kernel: Any, progress: Any) -> Any:
     return tf.where(progress < 1.0, kernel, binary)
 
 
-def masked_sign(x: Any, progress: Any) -> Any:
+def masked_sign(x: Any, progress: Any, straight_through: bool = False) -> Any:
     """StoMPP's stochastic mask over activations (Smith, Islam 2026, arXiv 2601.22660).
 
     Each entry is sign(x) with probability `progress`, without gradient, and else
     clip(x, -1, 1), with its own; there is no straight-through estimate. Our reading of the
     abstract, not of the authors' code: the mask is drawn anew whenever `progress` changes, as
-    a pure function of it.
+    a pure function of it (layers of equal shape and progress share it).
 
     Args:
         x: activations, any shape.
         progress: scalar in [0, 1].
+        straight_through: give binary entries the clip's gradient as well, as the authors'
+            second paper combines the two (arXiv 2606.27759, by its abstract).
 
     Returns:
         In [-1, 1]; in {-1, +1} at progress 1.
     """
-    return _masked(x, lq.math.sign(x), progress, salt=0)
+    return _masked(x, lq.math.sign(x), progress, straight_through, salt=0)
 
 
-def masked_kernel(kernel: Any, progress: Any) -> Any:
+def masked_kernel(kernel: Any, progress: Any, straight_through: bool = False) -> Any:
     """StoMPP's stochastic mask over weights (Smith, Islam 2026, arXiv 2601.22660).
 
     As `masked_sign`, with mean|w| sign(w) per output channel for the binary entries. The scale
@@ -171,11 +173,13 @@ def masked_kernel(kernel: Any, progress: Any) -> Any:
     Args:
         kernel: (kh, kw, c_in, c_out).
         progress: scalar in [0, 1].
+        straight_through: as in `masked_sign`.
 
     Returns:
         At progress 1, +-mean|w| per output channel.
     """
-    return _masked(kernel, magnitude(kernel) * lq.math.sign(kernel), progress, salt=1)
+    binary = magnitude(kernel) * lq.math.sign(kernel)
+    return _masked(kernel, binary, progress, straight_through, salt=1)
 
 
 def standardise(kernel: Any) -> Any:
@@ -184,12 +188,20 @@ def standardise(kernel: Any) -> Any:
     return (kernel - mean) * tf.math.rsqrt(variance + _VARIANCE_EPSILON)
 
 
-def _masked(x: Any, binary: Any, progress: Any, salt: int) -> Any:
+def _masked(x: Any, binary: Any, progress: Any, straight_through: bool, salt: int) -> Any:
     # The bits of the progress are a seed: a new mask at every step, the same in every run.
     seed = tf.stack([tf.bitcast(tf.cast(progress, tf.float32), tf.int32), salt])
     draw = tf.random.stateless_uniform(tf.shape(x), seed)  # in [0, 1): at 1 all are binary
     clipped = tf.clip_by_value(x, -1.0, 1.0)
-    return tf.where(draw < progress, tf.stop_gradient(binary), clipped)
+    values = tf.where(draw < progress, tf.stop_gradient(binary), clipped)
+    if not straight_through:
+        return values
+
+    @tf.custom_gradient
+    def through(_: Any) -> tuple[Any, Any]:
+        return values, lambda upstream: upstream
+
+    return through(clipped)
 
 
 def _inputs(kernel: Any) -> list[int]:
@@ -291,10 +303,19 @@ class MaskedSign(AnnealedQuantizer):
     """`masked_sign`, for activations."""
 
     always_binary = False
+    straight_through = False
 
     def call(self, inputs: Any) -> Any:
         """Binarize a share of the entries."""
-        return masked_sign(inputs, self.progress)
+        return masked_sign(inputs, self.progress, self.straight_through)
+
+
+@lq.utils.register_alias("masked_ste_sign")
+@_register
+class MaskedSteSign(MaskedSign):
+    """`masked_sign` with a straight-through gradient for the binary entries."""
+
+    straight_through = True
 
 
 @lq.utils.register_alias("masked_kernel")
@@ -302,6 +323,16 @@ class MaskedSign(AnnealedQuantizer):
 class MaskedKernel(_Scaled):
     """`masked_kernel`, for kernels."""
 
+    straight_through = False
+
     def call(self, inputs: Any) -> Any:
         """Binarize a share of the entries."""
-        return masked_kernel(inputs, self.progress)
+        return masked_kernel(inputs, self.progress, self.straight_through)
+
+
+@lq.utils.register_alias("masked_ste_kernel")
+@_register
+class MaskedSteKernel(MaskedKernel):
+    """`masked_kernel` with a straight-through gradient for the binary entries."""
+
+    straight_through = True

@@ -11,6 +11,7 @@ from bitat_tf.layers import BitatConv2D, RSign
 
 KERNEL = ["libra_sign", "recu_sign", "staged_sign", "masked_kernel"]
 ACTIVATION = ["ede_sign", "masked_sign"]
+NAMES = [*KERNEL, *ACTIVATION, "masked_ste_sign", "masked_ste_kernel"]
 
 
 def kernel(seed=0, shape=(3, 3, 4, 6), scale=0.2):
@@ -140,13 +141,24 @@ def test_a_mask_makes_its_share_binary_without_gradient(name):
         assert np.all(np.abs(y) == 1)
 
 
+@pytest.mark.parametrize("name", ["masked_sign", "masked_kernel"])
+def test_a_straight_through_mask_has_the_same_values_and_the_clips_gradient(name):
+    function = getattr(quantizers, name)
+    x = np.random.default_rng(0).uniform(-1.2, 1.2, (4, 4, 4, 8)).astype("float32")
+    for progress in (0.0, 0.5, 1.0):
+        p = tf.constant(progress)
+        np.testing.assert_array_equal(function(tf.constant(x), p, True), function(x, p))
+        slope = gradient(lambda v, p=p: function(v, p, True), x)
+        np.testing.assert_array_equal(slope, (np.abs(x) < 1).astype("float32"))
+
+
 def test_masks_of_two_steps_differ():
     x = tf.zeros((64, 64)) + 0.5
     a, b = (quantizers.masked_sign(x, tf.constant(p)) for p in (0.5, 0.5001))
     assert np.mean(np.asarray(a) != np.asarray(b)) > 0.3
 
 
-@pytest.mark.parametrize("name", [*KERNEL, *ACTIVATION])
+@pytest.mark.parametrize("name", NAMES)
 def test_config_round_trip_and_the_end_as_the_initial_state(name):
     quantizer = quantizers.lq.quantizers.get(name)
     assert float(quantizer.progress) == 1.0

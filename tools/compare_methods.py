@@ -27,7 +27,7 @@ from matplotlib.ticker import PercentFormatter
 from rich.console import Console
 
 from bitat_tf import data, machine, train
-from bitat_tf._keras import keras
+from bitat_tf._keras import keras, tf
 from bitat_tf.config import Recipe, load_recipe
 from bitat_tf.experiment import Run
 from bitat_tf.files import atomic_path, write_text
@@ -232,7 +232,7 @@ def markdown(records: Sequence[Record], command: str, figure: str, recipe: Recip
         )
         minutes = statistics.mean(r.seconds for r in group) / 60
         cells = [name, test, validation, f"{minutes:.1f}", _meaning(name)]
-        rows.append(f"| {' | '.join(cells)} |")
+        rows.append(f"| {' | '.join(_escaped(cell) for cell in cells)} |")
     distilled = (
         f"the teacher's distribution with weight {config.distill_weight:g} in the loss"
         if config.distill_weight
@@ -265,6 +265,11 @@ def markdown(records: Sequence[Record], command: str, figure: str, recipe: Recip
 def _percent(values: Sequence[float], several: bool) -> str:
     mean = f"{100 * statistics.mean(values):.1f}"
     return f"{mean} +- {100 * spread(values):.1f}" if several else mean
+
+
+def _escaped(cell: str) -> str:
+    """A table's cell may say |w|."""
+    return cell.replace("|", r"\|")
 
 
 def _meaning(name: str) -> str:
@@ -363,4 +368,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # Every training has functions of its own, which TensorFlow takes for needless retracing.
+    tf.get_logger().setLevel("ERROR")
     sys.exit(main())

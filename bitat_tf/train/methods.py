@@ -224,6 +224,15 @@ _ALL = (
         progress=layer_by_layer,
         gradual=True,
     ),
+    Method(
+        "stompp-ste",
+        "As stompp, with a straight-through gradient for what is binary (our reading).",
+        "arXiv 2606.27759",
+        activation_quantizer="masked_ste_sign",
+        kernel_quantizer="masked_ste_kernel",
+        progress=layer_by_layer,
+        gradual=True,
+    ),
 )
 
 METHODS = {method.name: method for method in _ALL}
