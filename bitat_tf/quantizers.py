@@ -13,9 +13,7 @@ from bitat_tf._keras import quiet_import
 with quiet_import():
     import larq as lq
 
-ACTIVATION_QUANTIZER = "approx_sign"
 KERNEL_QUANTIZER = "ste_sign"
 KERNEL_CONSTRAINT = "weight_clip"
 
 activation_sign = lq.quantizers.approx_sign
-kernel_sign = lq.quantizers.ste_sign

@@ -40,7 +40,7 @@ def compensate(
         vectors, importance: `basis` of C's diagonal blocks.
         strength: lambda > 0.
         tolerance: residual of conjugate gradients relative to D, per output channel.
-        max_iterations: bound on their number; the best iterate is returned.
+        max_iterations: bound on their number.
 
     Returns:
         W*, (K, N).
@@ -116,6 +116,9 @@ def binary_least_squares(
     projection = np.asarray(projection, dtype=np.float64)[order]
     signs = np.where(start[order] < 0, -1.0, 1.0)
     diagonal = np.diag(gram)
+    # A column that points away from its target is turned round: its scale would be 0, and a
+    # channel with scale 0 never changes again.
+    signs *= np.where(np.sum(signs * projection, axis=0) < 0, -1.0, 1.0)
     alpha = optimal_scale(gram, projection, signs)
     for _ in range(sweeps):
         image = gram @ signs
