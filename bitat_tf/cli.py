@@ -1,11 +1,15 @@
 """The `bitat` command: arguments in, functions called, one clear line on failure.
 
 Exit status: 0 done; 1 it failed (a conversion that is not what was trained, a diverged
-training); 2 it was asked for something that cannot be (unknown data set, damaged file).
+training, a full disk); 2 it was asked for something that cannot be (unknown data set, damaged
+file); 130 stopped by Ctrl-C.
 """
 
 import argparse
 import dataclasses
+import errno
+import json
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -16,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bitat_tf._version import __version__
-from bitat_tf.config import load_recipe, recipe_names
+from bitat_tf.config import BenchmarkConfig, load_recipe, recipe_names
 
 _EXAMPLES = {
     "demo": "bitat demo --out runs/demo",
@@ -29,6 +33,19 @@ _EXAMPLES = {
     "convert": "bitat convert runs/cifar10-nano\n  bitat convert student.keras --out model.tflite",
     "benchmark": "bitat benchmark runs/cifar10-nano\n  bitat benchmark a.tflite b.tflite",
     "report": "bitat report runs/cifar10-nano",
+}
+
+
+# Errors of the operating system that say: another path, please. The rest are failures.
+_WRONG_PATH = {
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
 }
 
 
@@ -58,14 +75,16 @@ def _exit_status(err: Exception) -> int:
 
     if isinstance(err, ConversionError):
         return 1
-    return 2 if isinstance(err, ValueError | OSError) else 1
+    if isinstance(err, OSError):
+        return 2 if err.errno in _WRONG_PATH else 1
+    return 2 if isinstance(err, ValueError) else 1
 
 
 def _one_line(err: Exception) -> str:
     text = " ".join(str(err).split())
     if isinstance(err, OSError) and err.strerror:
         return f"{err.strerror}: {err.filename}"
-    if isinstance(err, ValueError | RuntimeError) and text:
+    if isinstance(err, ValueError | RuntimeError | FloatingPointError | OSError) and text:
         return text
     return f"{type(err).__name__}: {text} (run with --verbose for the details)"
 
@@ -116,9 +135,15 @@ def _parser() -> argparse.ArgumentParser:
 
     benchmark = _command(commands, "benchmark", "latency on this host", _benchmark)
     benchmark.add_argument("models", type=Path, nargs="+", help="run directory, or .tflite files")
-    benchmark.add_argument("--repeats", type=int, default=50, help="counted runs (default 50)")
-    benchmark.add_argument("--warmup", type=int, default=5, help="runs before them (default 5)")
-    benchmark.add_argument("--threads", type=int, default=1, help="threads (default 1)")
+    for name, help_text in (
+        ("repeats", "counted runs of each model"),
+        ("warmup", "runs before them"),
+        ("threads", "interpreter threads"),
+    ):
+        default = getattr(BenchmarkConfig(), name)
+        benchmark.add_argument(
+            f"--{name}", type=int, help=f"{help_text} (default: the run's recipe's, or {default})"
+        )
 
     report = _command(commands, "report", "write a run's report and figures again", _report)
     report.add_argument("directory", type=Path, help="run directory")
@@ -162,7 +187,7 @@ def _recipe_options(parser: argparse.ArgumentParser) -> None:
 def _overrides(arguments: argparse.Namespace) -> list[str]:
     settings = list(getattr(arguments, "set", []))
     if arguments.data_dir is not None:
-        settings.append(f"data.data_dir={arguments.data_dir}")
+        settings.append(f"data.data_dir={json.dumps(arguments.data_dir)}")  # JSON is YAML
     if getattr(arguments, "seed", None) is not None:
         settings.append(f"seed={arguments.seed}")
     return settings
@@ -187,10 +212,14 @@ def _train(arguments: argparse.Namespace, console: Console) -> None:
     print(f"Report: {run.report()}")
 
 
+def _command_line() -> str:
+    return shlex.join(["bitat", *sys.argv[1:]])
+
+
 def _carry_out(recipe: Any, out: Path, overwrite: bool, console: Console) -> Any:
     from bitat_tf.experiment import Run
 
-    run = Run.create(out, recipe, overwrite=overwrite, console=console)
+    run = Run.create(out, recipe, overwrite=overwrite, console=console, command=_command_line())
     teacher = run.train_teacher()
     student = run.start_student(teacher)
     run.train_student(student, teacher)
@@ -203,7 +232,15 @@ def _calibrate(arguments: argparse.Namespace, console: Console) -> None:
     source = Run.open(arguments.directory, overrides=_overrides(arguments), console=console)
     teacher = source.load_model("teacher")
     out = arguments.out or arguments.directory.with_name(arguments.directory.name + "-calibrated")
-    run = Run.create(out, source.recipe, overwrite=arguments.overwrite, console=console)
+    if out.resolve() == arguments.directory.resolve():
+        raise UsageError("--out must be another directory than the run that is calibrated.")
+    run = Run.create(
+        out,
+        source.recipe,
+        overwrite=arguments.overwrite,
+        console=console,
+        command=_command_line(),
+    )
     run.adopt_teacher(teacher, source)
     run.calibrate(teacher)
     run.score()
@@ -250,12 +287,14 @@ def _inspect(arguments: argparse.Namespace, console: Console) -> None:
     from bitat_tf.experiment import load_keras_model, read_flatbuffer
 
     path = arguments.model
-    if path.is_dir():
+    if path.is_dir() and not _is_saved_model(path):
         path = path / "model.tflite" if (path / "model.tflite").exists() else path / "student.keras"
     if path.suffix == ".tflite":
         audit = convert.audit(read_flatbuffer(path))
     else:
-        audit = convert.audit(convert.export(load_keras_model(path)))
+        model = load_keras_model(path)
+        binary = convert.binary_kernels(convert.strip(model))
+        audit = convert.audit((convert.export if binary else convert.export_float)(model))
     if arguments.json:
         from bitat_tf.records import to_json
 
@@ -276,14 +315,19 @@ def _inspect(arguments: argparse.Namespace, console: Console) -> None:
     )
 
 
+def _is_saved_model(path: Path) -> bool:
+    return (path / "saved_model.pb").is_file()
+
+
 def _convert(arguments: argparse.Namespace, console: Console) -> None:
     from bitat_tf import convert
     from bitat_tf.experiment import Run, load_keras_model
-    from bitat_tf.files import write_bytes
+    from bitat_tf.files import check_target, write_bytes
 
-    if not arguments.model.is_dir() or (arguments.model / "saved_model.pb").exists():
-        flatbuffer = convert.export(load_keras_model(arguments.model))
+    if not arguments.model.is_dir() or _is_saved_model(arguments.model):
         out = arguments.out or arguments.model.with_suffix(".tflite")
+        check_target(out)
+        flatbuffer = convert.export(load_keras_model(arguments.model))
         write_bytes(out, flatbuffer)
         print(f"{out}: {len(flatbuffer) / 1024:.0f} KiB; parity not checked (no data at hand)")
         return
@@ -291,6 +335,7 @@ def _convert(arguments: argparse.Namespace, console: Console) -> None:
         raise UsageError("--out goes with a .keras file; a run keeps its flatbuffer itself.")
     run = Run.open(arguments.model, overrides=_overrides(arguments), console=console)
     audit, parity = run.convert()
+    run.score()
     run.report()
     print(
         f"{run.folder / 'model.tflite'}: {audit.size_bytes / 1024:.0f} KiB, "
@@ -301,16 +346,23 @@ def _convert(arguments: argparse.Namespace, console: Console) -> None:
 
 def _benchmark(arguments: argparse.Namespace, console: Console) -> None:
     from bitat_tf import bench
-    from bitat_tf.config import BenchmarkConfig
     from bitat_tf.experiment import Run, read_flatbuffer
 
-    config = BenchmarkConfig(arguments.warmup, arguments.repeats, arguments.threads)
+    given = {
+        name: value
+        for name in ("warmup", "repeats", "threads")
+        if (value := getattr(arguments, name)) is not None
+    }
     if len(arguments.models) == 1 and arguments.models[0].is_dir():
         run = Run.open(arguments.models[0], console=console)
+        config = dataclasses.replace(run.recipe.benchmark, **given)
         run.recipe = dataclasses.replace(run.recipe, benchmark=config)
         records = run.benchmark()
         run.report()
     else:
+        if any(path.is_dir() for path in arguments.models):
+            raise UsageError("Give one run directory, or .tflite files, not both.")
+        config = BenchmarkConfig(**given)
         names = _short_names(arguments.models)
         flatbuffers = {name: read_flatbuffer(path) for name, path in names.items()}
         records = bench.host.compare(flatbuffers, **dataclasses.asdict(config))

@@ -69,10 +69,18 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which backbone to build: a name in the registry, and keyword arguments of its builder."""
+    """Which backbone to build: a name in the registry, and keyword arguments of its builder.
+
+    Classes, input size and channels come from the data set, and both the binary network and its
+    float twin are built.
+    """
 
     name: str = "mobilenet_v1_react_nano"
     arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        given = {"binary", "classes", "input_size", "input_channels"} & set(self.arguments)
+        check(not given, "model.arguments", "without what the recipe itself decides", sorted(given))
 
 
 @dataclass(frozen=True)
@@ -107,8 +115,6 @@ class CalibrationConfig:
         ridge: lambda of step 3, as a share of the mean of the importance vector s.
         sweeps: at most so many passes of coordinate descent over the signs (step 4).
         threshold: where the sign's threshold starts (step 6).
-        max_block: largest block of the transform V; a kernel with more inputs gets a
-            block-diagonal V.
         fit_head: refit the float classifier on the calibrated features in closed form.
     """
 
@@ -117,11 +123,10 @@ class CalibrationConfig:
     ridge: float = 1e-2
     sweeps: int = 20
     threshold: ThresholdRule = "lloyd_max"
-    max_block: int = 1152
     fit_head: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("batches", "batch_size", "sweeps", "max_block"):
+        for name in ("batches", "batch_size", "sweeps"):
             check(
                 getattr(self, name) >= 1, f"calibration.{name}", "at least 1", getattr(self, name)
             )
@@ -215,7 +220,7 @@ class BenchmarkConfig:
     Args:
         warmup: runs that are not counted.
         repeats: counted runs of each model, interleaved.
-        threads: interpreter threads.
+        threads: interpreter threads, at most 64.
     """
 
     warmup: int = 5
@@ -226,6 +231,7 @@ class BenchmarkConfig:
         check(self.warmup >= 0, "benchmark.warmup", "at least 0", self.warmup)
         for name in ("repeats", "threads"):
             check(getattr(self, name) >= 1, f"benchmark.{name}", "at least 1", getattr(self, name))
+        check(self.threads <= 64, "benchmark.threads", "at most 64", self.threads)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ on a directory at any later time. Files appear whole or not at all.
 
 import dataclasses
 import os
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +30,20 @@ from bitat_tf.config import Recipe, load_recipe, save_recipe
 from bitat_tf.files import atomic_path, write_bytes
 from bitat_tf.graph import binary_units
 from bitat_tf.records import to_mapping
-from bitat_tf.results import AuditReport, ModelScore, ParityReport, RunResult
+from bitat_tf.results import AuditReport, CalibrationResult, ModelScore, ParityReport, RunResult
+
+_ARTEFACTS = (
+    "report.json",
+    "report.md",
+    "training.png",
+    "calibration.png",
+    "scores.png",
+    "teacher.keras",
+    "calibrated.keras",
+    "student.keras",
+    "model.tflite",
+    "teacher.tflite",
+)
 
 # Images per batch where only a forward pass is made.
 _EVALUATION_BATCH = 500
@@ -65,14 +79,16 @@ class Run:
         overwrite: bool = False,
         console: Any = None,
         images: data.ImageData | None = None,
+        command: str = "",
     ) -> "Run":
         """Start a run in a new directory. Nothing is written when the recipe cannot run.
 
         Args:
-            folder: of the run.
-            recipe: what it carries out.
-            overwrite: replace the run that is there.
-            console: where progress goes; None is silent.
+            folder: to make.
+            recipe: to carry out.
+            overwrite: remove the run that is there first.
+            console: where progress goes.
+            command: the command line, for the record.
             images: the recipe's data where they are loaded already; for several runs.
 
         Raises:
@@ -83,24 +99,41 @@ class Run:
         folder = Path(folder)
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"The output {folder} is a file, not a directory.")
-        if folder.is_dir() and any(folder.iterdir()) and not overwrite:
-            raise ValueError(
-                f"The output directory {folder} is not empty. Choose another with --out, or "
-                "replace the run in it with --overwrite."
-            )
-        result = RunResult(to_mapping(recipe), machine.versions(), machine.describe())
+        if folder.is_dir() and any(folder.iterdir()):
+            if not (folder / "recipe.yaml").is_file():
+                raise ValueError(f"The output directory {folder} holds something else than a run.")
+            if not overwrite:
+                raise ValueError(
+                    f"The output directory {folder} is not empty. Choose another with --out, or "
+                    "replace the run in it with --overwrite."
+                )
+        result = RunResult(
+            to_mapping(recipe), machine.versions(), machine.describe(), command=command
+        )
         run = cls(folder, recipe, result, console)
         run._images = images
-        # Loads the data too: what cannot be had fails here, before any output.
-        if not binary_units(run.build_model(binary=True)):
+        run._check()
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in _ARTEFACTS:
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / "logs", ignore_errors=True)
+        with atomic_path(folder / "recipe.yaml") as temporary:
+            save_recipe(recipe, temporary)
+        run._update()
+        return run
+
+    def _check(self) -> None:
+        """Build and load everything once, so that what cannot be had fails before any output."""
+        recipe = self.recipe
+        student = self.build_model(binary=True)
+        if not binary_units(student):
             raise ValueError(
                 f"Model {recipe.model.name!r} with {dict(recipe.model.arguments)} has no layer to "
                 "binarize."
             )
-        folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(folder / "recipe.yaml") as temporary:
-            save_recipe(recipe, temporary)
-        return run
+        self.images.train(recipe.teacher.batch_size)
+        self.images.train(recipe.student.batch_size)
+        self._calibration_images()
 
     @classmethod
     def open(cls, folder: Path, *, overrides: Sequence[str] = (), console: Any = None) -> "Run":
@@ -172,7 +205,7 @@ class Run:
             train.cosine_adam(config.learning_rate, steps, config.warmup_steps),
             log_steps=per_epoch,
         )
-        self._recompute_batchnorm(teacher)
+        self._recompute_batchnorm(teacher, config.batch_size)
         self._save_model(teacher, "teacher")
         self._update(teacher_curve=points)
         return teacher
@@ -223,9 +256,12 @@ class Run:
             log_steps=config.log_steps,
             stages=stages,
         )
-        self._recompute_batchnorm(student)
+        self._recompute_batchnorm(student, config.batch_size)
         self._save_model(student, "student")
         self._update(student_curve=points, stages=tuple(stages.entered))
+        if isinstance(stages, train.Stages) and stages.calibrations:
+            # A progressive schedule calibrated stage by stage.
+            self._update(calibration=_merged(stages.calibrations))
         return student
 
     def _stages(self, student: Any, teacher: Any) -> train.Stages | train.Annealing:
@@ -273,7 +309,11 @@ class Run:
         Args:
             model: to be measured.
             validation: measure on the validation split instead.
+
+        Raises:
+            ValueError: when the model was made for other images or classes.
         """
+        self._check_fits(model)
         part = self.images.validation if validation else self.images.test
         if isinstance(model, runtime.Runner):
             return train.accuracy(
@@ -281,6 +321,15 @@ class Run:
             )
         infer = tf.function(lambda images: model(images, training=False))
         return train.accuracy(infer, part(_EVALUATION_BATCH))
+
+    def _check_fits(self, model: Any) -> None:
+        takes = model.input_shape[1:] if isinstance(model, keras.Model) else model.input_shape
+        images, classes = self.images.image_shape, self.images.classes
+        if takes != images or model.output_shape[-1] != classes:
+            raise ValueError(
+                f"The model maps images {takes} to {model.output_shape[-1]} classes; the data set "
+                f"{self.images.name!r} has images {images} of {classes} classes."
+            )
 
     def convert(self) -> tuple[AuditReport, ParityReport]:
         """Convert the trained student (and its teacher, for comparison), audit, check parity.
@@ -292,6 +341,9 @@ class Run:
             convert.ConversionError: when the flatbuffer is not what was trained.
         """
         student = self.load_model("student")
+        for name in ("model.tflite", "teacher.tflite"):  # never beside another model's figures
+            (self.folder / name).unlink(missing_ok=True)
+        self._update(audit=None, parity=None, latency=(), scores=())
         flatbuffer = convert.export(student)
         audit = convert.audit(flatbuffer)
         config = self.recipe.convert
@@ -365,11 +417,10 @@ class Run:
         self._timed(title, time.perf_counter() - started)
         return tuple(monitor.points)
 
-    def _recompute_batchnorm(self, model: Any) -> None:
-        """On images augmented as in training: plain ones cost a point of accuracy."""
-        config = self.recipe.student
-        images = self.images.train(config.batch_size)
-        train.recompute_batchnorm(model, images, config.batchnorm_batches)
+    def _recompute_batchnorm(self, model: Any, batch_size: int) -> None:
+        """On images augmented as in training, whose statistics the weights were trained with."""
+        images = self.images.train(batch_size)
+        train.recompute_batchnorm(model, images, self.recipe.student.batchnorm_batches)
 
     def _calibration_images(self) -> Any:
         config = self.recipe.calibration
@@ -407,10 +458,22 @@ def load_keras_model(path: Path) -> Any:
     if not os.path.exists(path):
         raise ValueError(f"There is no model at {path}.")
     try:
-        return keras.models.load_model(path, compile=False)
+        model = keras.models.load_model(path, compile=False)
     except (OSError, ValueError, KeyError, TypeError) as err:
         reason = " ".join(str(err).split())[:200]
         raise ValueError(f"{path} is not a Keras model that can be read: {reason}") from err
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"{path} is a SavedModel that Keras did not write: it has no layers.")
+    return model
+
+
+def _merged(calibrations: Sequence[CalibrationResult]) -> CalibrationResult:
+    """Several calibrations of parts of a network as one."""
+    return CalibrationResult(
+        tuple(layer for result in calibrations for layer in result.layers),
+        max(result.images for result in calibrations),
+        sum(result.seconds for result in calibrations),
+    )
 
 
 def read_flatbuffer(path: Path) -> bytes:

@@ -98,9 +98,12 @@ class BitatConv2D(lq.layers.QuantConv2D):
         pad_values: what a "same" convolution pads its binary input with; 1.0 is what LCE
             computes without a correction step.
         max_block: of the transform.
-        kernel_quantizer, kernel_constraint, use_bias: Larq's arguments; the defaults are
-            +-1 kernels with a straight-through gradient, latent weights clipped to [-1, 1],
-            no bias. `bitat_tf.quantizers` has more quantizers than Larq, by name as well.
+        kernel_quantizer, kernel_constraint: Larq's arguments; the defaults are +-1 kernels
+            with a straight-through gradient and latent weights clipped to [-1, 1].
+            `bitat_tf.quantizers` has more quantizers than Larq, by name as well.
+
+    Raises:
+        ValueError: when asked for a bias (the BatchNorm behind has one) or for groups.
     """
 
     def __init__(
@@ -114,8 +117,14 @@ class BitatConv2D(lq.layers.QuantConv2D):
         kernel_quantizer: Any = KERNEL_QUANTIZER,
         kernel_constraint: Any = KERNEL_CONSTRAINT,
         use_bias: bool = False,
+        groups: int = 1,
         **kwargs: Any,
     ) -> None:
+        if use_bias or groups != 1:
+            raise ValueError(
+                "A BitatConv2D has no bias, which the BatchNormalization behind it holds, and no "
+                f"groups. Received: use_bias={use_bias}, groups={groups}"
+            )
         super().__init__(
             filters,
             kernel_size,

@@ -28,9 +28,6 @@ ACTIVATION_QUANTIZER = "approx_sign"
 KERNEL_QUANTIZER = "ste_sign"
 KERNEL_CONSTRAINT = "weight_clip"
 
-activation_sign = lq.quantizers.approx_sign
-kernel_sign = lq.quantizers.ste_sign
-
 _register = keras.saving.register_keras_serializable("bitat_tf")
 
 # IR-Net, section 3.3: t grows from 0.1 to 10. (The authors' code has other lower ends.)

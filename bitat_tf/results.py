@@ -203,6 +203,7 @@ class RunResult:
         recipe: the resolved recipe as a plain mapping.
         versions: package -> version, Python included.
         machine: processor and cores, e.g. `"Intel Xeon, 2 cores"`.
+        command: the command line that started the run; empty where there was none.
         teacher_curve, student_curve: logged training points; steps of each count from 0.
         stages: of the student's schedule, as entered.
         calibration: None where the run did none.
@@ -215,6 +216,7 @@ class RunResult:
     recipe: Mapping[str, Any]
     versions: Mapping[str, Any]
     machine: str
+    command: str = ""
     teacher_curve: tuple[TrainingPoint, ...] = ()
     student_curve: tuple[TrainingPoint, ...] = ()
     stages: tuple[StageRecord, ...] = ()

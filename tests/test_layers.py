@@ -127,6 +127,12 @@ def test_an_active_convolution_computes_with_signs_and_pads_with_ones():
     assert inactive[0, 0, 0, 0] == pytest.approx(4 * 0.25)  # zero padding
 
 
+@pytest.mark.parametrize("arguments", [{"use_bias": True}, {"groups": 2}])
+def test_a_bias_or_groups_are_refused(arguments):
+    with pytest.raises(ValueError, match=r"no bias.*and no groups"):
+        BitatConv2D(4, 3, **arguments)
+
+
 def test_rsign_is_a_sign_about_minus_the_shift_or_nothing():
     layer = RSign()
     x = tf.constant([[-1.0, -0.5, 0.0, 2.0]])

@@ -189,6 +189,13 @@ def test_binary_least_squares_finds_a_kernel_that_is_binary_already():
     np.testing.assert_allclose(scale, alpha)
 
 
+def test_a_start_that_points_away_is_turned_round():
+    gram, real = np.eye(4), np.ones((4, 1))
+    signs, alpha = linalg.binary_least_squares(gram, gram @ real, -real)
+    np.testing.assert_array_equal(signs, real)
+    np.testing.assert_allclose(alpha, [1.0])
+
+
 def test_unexplained_variance_is_the_measured_residual():
     x, t = make(7, 3, 90, seed=15)
     kernel = np.random.default_rng(2).normal(size=(7, 3))

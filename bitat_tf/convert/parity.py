@@ -71,7 +71,7 @@ def _check_outputs(expected: np.ndarray, actual: np.ndarray) -> None:
         )
     for name, outputs in (("model", expected), ("flatbuffer", actual)):
         if not np.isfinite(outputs).all():
-            raise ValueError(
+            raise FloatingPointError(
                 f"`{name}` gives outputs that are not finite for "
                 f"{int((~np.isfinite(outputs)).any(axis=1).sum())} of {len(outputs)} images."
             )

@@ -16,6 +16,7 @@ from typing import Any
 from bitat_tf._keras import keras
 from bitat_tf.layers import BitatConv2D, RPReLU, RSign
 from bitat_tf.quantizers import ACTIVATION_QUANTIZER, KERNEL_QUANTIZER
+from bitat_tf.records import check
 
 layers = keras.layers
 
@@ -85,8 +86,17 @@ def mobilenet_v1_react(
         A Keras functional model, logits out.
 
     Raises:
-        ValueError: when a block's channels neither keep nor double those before it.
+        ValueError: when an argument is out of range, or a block's channels neither keep nor
+            double those before it.
     """
+    for name, value in (("classes", classes), ("width", width), ("input_size", input_size)):
+        check(value > 0, name, "positive", value)
+    check(
+        all(isinstance(b, list | tuple) and len(b) == 2 and min(b) >= 1 for b in blocks),
+        "blocks",
+        "pairs of (channel multiple, stride), each at least 1",
+        blocks,
+    )
 
     def channels(multiple: int) -> int:
         exact = stem_channels * width * multiple

@@ -242,8 +242,8 @@ def _origin(result: RunResult) -> str:
     """Where the figures come from: command, machine, times, versions, recipe."""
     parts = [
         "## Where this comes from",
-        "Command: `bitat train recipe.yaml`, with the resolved recipe below, which also lies "
-        "beside this report.",
+        f"Command: `{result.command or 'bitat train recipe.yaml'}`; the resolved recipe below "
+        "lies beside this report as recipe.yaml.",
         f"Machine: {result.machine}.",
         _mapping_table("Wall time", "phase", "seconds", result.seconds),
         _mapping_table("Versions", "package", "version", result.versions),

@@ -1,7 +1,7 @@
 """BatchNorm statistics recomputed on training data.
 
-Signs flip until the last step, and moving averages lag behind them: evaluating or exporting
-with them cost 1 to 2.5 points of accuracy in our measurements (docs/method.md).
+Signs flip until the last step, and moving averages lag behind them. What is evaluated and
+exported should not depend on the last few batches.
 """
 
 import itertools

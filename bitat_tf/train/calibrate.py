@@ -74,6 +74,12 @@ def calibrate(
     unknown = wanted - {unit.name for unit in known}
     if unknown:
         raise ValueError(f"`units` names no unit of the student. Received: {sorted(unknown)}")
+    in_units = {id(c) for unit in known for c in unit.convolutions}
+    for layer in student.layers:
+        if isinstance(layer, BitatConv2D) and id(layer) not in in_units:
+            raise ValueError(
+                f"Layer {layer.name!r} must read an RSign directly, which binarizes its input."
+            )
     batches = _take(dataset, config.batches)
     if units is None:
         copy_float_weights(student, teacher)
@@ -82,7 +88,7 @@ def calibrate(
         unit.activate(True)
     run = _Calibration(student, teacher, batches, config, selected, progress)
     layers = run.all_layers()
-    if config.fit_head and units is None:
+    if config.fit_head and all(unit.active for unit in known):
         run.fit_head()
     return CalibrationResult(
         tuple(layers), sum(len(b) for b in batches), time.perf_counter() - started
@@ -230,16 +236,25 @@ class _Calibration:
         return targets
 
     def fit_head(self) -> None:
-        """Refit a final Dense layer to the teacher's outputs on the student's features."""
+        """Refit a final Dense layer to the teacher's logits on the student's features.
+
+        Only a linear one on flat features: behind another activation its target is not known.
+        """
         last = self.graph.producer[self.graph.outputs[0]]
-        if not isinstance(last.layer, keras.layers.Dense) or not last.layer.use_bias:
+        head = last.layer
+        if (
+            not isinstance(head, keras.layers.Dense)
+            or not head.use_bias
+            or head.activation is not keras.activations.linear
+            or len(head.input_shape) != 2
+        ):
             return
         features = self.student.compute(last.inputs[0])
         logits = self.teacher.compute(self.teacher_graph.outputs[0])
         point = sum_moments((f.numpy(), t.numpy()) for f, t in zip(features, logits, strict=True))
         kernel, _, _, _ = solve(point, self.config.ridge, max_block=len(point.x))
-        last.layer.kernel.assign(kernel)
-        last.layer.bias.assign(point.mean_t - kernel.T @ point.mean_x)
+        head.kernel.assign(kernel)
+        head.bias.assign(point.mean_t - kernel.T @ point.mean_x)
 
 
 def sum_moments(pairs: Iterable[tuple[Any, Any]]) -> linalg.Moments:
@@ -295,6 +310,11 @@ def fit_layer(
     )
 
 
+def _some_rows(rows: Any, count: int, rng: np.random.Generator) -> Any:
+    """At most `count` rows, drawn at random."""
+    return rows if len(rows) <= count else rows[rng.integers(0, len(rows), count)]
+
+
 def threshold(values: Sequence[Any], rule: ThresholdRule) -> Any:
     """Threshold per channel from a sign's inputs over all batches (step 6).
 
@@ -308,10 +328,10 @@ def threshold(values: Sequence[Any], rule: ThresholdRule) -> Any:
     channels = values[0].shape[-1]
     if rule == "zero":
         return np.zeros(channels)
-    rows = np.concatenate([np.reshape(v, (-1, channels)) for v in values])
-    stride = max(1, len(rows) // _THRESHOLD_SAMPLES)
-    # An odd stride walks over all columns of a feature map whose width is a power of two.
-    samples = rows[:: stride + (stride + 1) % 2]
+    rng = np.random.default_rng(0)
+    share = -(-_THRESHOLD_SAMPLES // len(values))
+    rows = (np.reshape(v, (-1, channels)) for v in values)
+    samples = np.concatenate([_some_rows(r, share, rng) for r in rows])
     if rule == "median":
         return np.median(samples, axis=0)
     return linalg.lloyd_max_threshold(samples)

@@ -2,7 +2,7 @@
 
 loss = (1 - w) CE(y, z) + w T^2 KL(softmax(z_teacher / T) || softmax(z / T))
 
-`Distilled` puts it behind `model.fit`; the custom loop calls `student_loss` itself.
+`Distilled` puts it behind `model.fit`; both trainers run `optimizer_step`.
 """
 
 from typing import Any

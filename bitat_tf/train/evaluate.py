@@ -18,13 +18,14 @@ def accuracy(predict: Callable[[Any], Any], dataset: Any) -> float:
         In [0, 1].
 
     Raises:
-        ValueError: when the data set is empty or a logit is not finite.
+        ValueError: when the data set is empty.
+        FloatingPointError: when a logit is not finite.
     """
     hits = images_seen = 0
     for images, labels in dataset:
         logits = np.asarray(predict(images))
         if not np.all(np.isfinite(logits)):
-            raise ValueError("The model's outputs are not finite; its accuracy means nothing.")
+            raise FloatingPointError("The model's outputs are not finite; it has no accuracy.")
         hits += int(np.sum(np.argmax(logits, axis=-1) == np.asarray(labels)))
         images_seen += len(logits)
     if not images_seen:

@@ -18,7 +18,8 @@ class Stages:
     """Brings a student into the stage that a step belongs to.
 
     Units that become binary are calibrated on the student as it then is, if a teacher and
-    calibration data are given, and only switched otherwise. Where units are binary before
+    calibration data are given, and only switched otherwise; units that are binary from the
+    start are taken as calibrated. Where units are binary before
     their time, the whole student starts again from the teacher's float weights.
 
     Args:

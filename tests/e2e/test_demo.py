@@ -85,6 +85,8 @@ def test_inspect_lists_every_operator(demo, capsys):
     assert [op["type"] for op in record["ops"]] == [op.type for op in audit.ops]
     assert main(["inspect", str(demo / "student.keras")]) == 0
     assert "8 binary convolutions" in capsys.readouterr().out
+    assert main(["inspect", str(demo / "teacher.keras")]) == 0
+    assert "0 binary convolutions" in capsys.readouterr().out
 
 
 def test_report_writes_what_was_deleted(demo, tmp_path):
@@ -110,6 +112,24 @@ def test_a_run_is_not_overwritten_by_accident(demo, capsys):
     assert main(["demo", "--out", str(demo)]) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert sorted(path.name for path in demo.iterdir()) == before
+
+
+def test_overwriting_leaves_nothing_of_the_run_before(demo, tmp_path):
+    run = shutil.copytree(demo, tmp_path / "run")
+    small = ["--set", "teacher.epochs=1", "--set", "student.steps=6"]
+    assert main(["train", "digits-demo", *small, "--out", str(run), "--overwrite"]) == 0
+    assert [s.model for s in report.load(run).scores] == ["float", "one-shot calibrated", "trained"]
+    assert not (run / "model.tflite").exists()
+    assert len(list((run / "logs" / "float-teacher").iterdir())) == 1
+
+
+def test_a_progressive_run_reports_the_calibrations_it_was_made_of(tmp_path):
+    settings = ("teacher.epochs=1", "student.steps=12", "student.progressive_steps=6")
+    small = [part for setting in settings for part in ("--set", setting)]
+    assert main(["train", "digits-demo", *small, "--out", str(tmp_path / "run")]) == 0
+    result = report.load(tmp_path / "run")
+    assert [stage.step for stage in result.stages] == [0, 1, 2, 3, 4, 5]
+    assert len(result.calibration.layers) == 8
 
 
 def test_the_same_seed_gives_the_same_run(tmp_path):

@@ -35,6 +35,11 @@ def float_model(tmp_path):
         (["model.name=resnet_1000"], ("Known: mobilenet_v1_react",)),
         (["model.arguments.wdith=2"], ("wdith",)),
         (["model.arguments.blocks=[]"], ("no layer to binarize",)),
+        (["model.arguments.blocks=[[2]]"], ("`blocks` must be pairs",)),
+        (["model.arguments.width=-1"], ("`width` must be positive",)),
+        (["model.arguments.binary=true"], ("`model.arguments`", "binary")),
+        (["student.batch_size=5000"], ("`batch_size`", "5000")),
+        (["calibration.batches=500"], ("`batches`", "500")),
     ],
 )
 def test_a_recipe_that_cannot_run_leaves_no_output(capsys, tmp_path, settings, words):
@@ -54,11 +59,34 @@ def test_a_missing_data_dir(capsys, tmp_path):
     assert not out.exists()
 
 
+def test_a_data_dir_is_taken_as_it_is_written(capsys, tmp_path):
+    for name in ("a #b", "2024", "~", "x: y"):
+        command = ["train", "cifar10-nano", "--data-dir", tmp_path / name]
+        fails(capsys, [*command, "--out", tmp_path / "run"], 2, str(tmp_path / name))
+
+
 def test_an_output_that_cannot_be_written(capsys, tmp_path):
     (tmp_path / "file").write_text("")
     fails(capsys, ["demo", "--out", tmp_path / "file" / "run"], 2, str(tmp_path / "file"))
     fails(capsys, ["demo", "--out", tmp_path / "file"], 2, "is a file")
     assert (tmp_path / "file").read_text() == ""
+
+
+def test_an_output_directory_that_holds_something_else_is_left_alone(capsys, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    fails(capsys, ["demo", "--out", tmp_path, "--overwrite"], 2, "something else than a run")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_flatbuffer_that_cannot_be_written(capsys, tmp_path, demo):
+    command = ["convert", demo / "student.keras", "--out"]
+    fails(capsys, [*command, tmp_path], 2, f"Is a directory: {tmp_path}")
+    missing = tmp_path / "nowhere"
+    fails(capsys, [*command, missing / "m.tflite"], 2, f"No such directory: {missing}")
+
+
+def test_a_model_of_another_task_has_no_score(capsys, demo, tmp_path, float_model):
+    fails(capsys, ["evaluate", demo, float_model], 2, "(8, 8, 3)", "(8, 8, 1)")
 
 
 def test_a_directory_that_is_no_run(capsys, tmp_path):
@@ -94,6 +122,17 @@ def test_files_that_are_not_there_or_not_models(capsys, tmp_path):
 def test_a_model_with_no_binary_layer(capsys, float_model):
     fails(capsys, ["convert", float_model], 2, "no binary convolution")
     assert not float_model.with_suffix(".tflite").exists()
+
+
+def test_benchmark_refuses_mixed_and_endless_requests(capsys, demo):
+    model = demo / "model.tflite"
+    fails(capsys, ["benchmark", demo, model], 2, "not both")
+    fails(capsys, ["benchmark", model, "--threads", "100000"], 2, "at most 64")
+    fails(capsys, ["benchmark", model, "--repeats", "0"], 2, "at least 1")
+
+
+def test_calibrate_does_not_write_over_the_run_it_reads(capsys, demo):
+    fails(capsys, ["calibrate", demo, "--out", demo, "--overwrite"], 2, "another directory")
 
 
 def test_a_training_that_diverges_is_a_failure(capsys, tmp_path):

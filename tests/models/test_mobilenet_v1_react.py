@@ -57,6 +57,8 @@ def test_save_and_load_give_equal_outputs(tiny_student, images, tmp_path):
         ("mobilenet_v1_react", {"classes": 3, "wdith": 1}, "unexpected keyword argument 'wdith'"),
         ("mobilenet_v1_react", {}, "classes"),
         ("mobilenet_v1_react_nano", {"blocks": ((3, 1),)}, "keep or double the channels"),
+        ("mobilenet_v1_react_nano", {"blocks": ((2,),)}, "`blocks` must be pairs"),
+        ("mobilenet_v1_react_nano", {"classes": 0}, "`classes` must be positive"),
     ],
 )
 def test_refuses(name, arguments, message):

@@ -37,5 +37,5 @@ def test_accuracy_counts_hits_over_uneven_batches():
 def test_accuracy_refuses_nothing_and_nan():
     with pytest.raises(ValueError, match="empty"):
         accuracy(lambda x: x, [])
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(FloatingPointError, match="not finite"):
         accuracy(lambda x: x, [(np.array([[np.nan, 0.0]]), np.array([0]))])

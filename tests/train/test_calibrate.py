@@ -220,6 +220,37 @@ def test_refuses_a_teacher_that_is_not_the_twin(tiny_student, batches):
         calibrate(tiny_student, other, batches)
 
 
+def test_refuses_a_teacher_that_lacks_a_layer(tiny_student, tiny_teacher, batches):
+    renamed = graph.rebuild(
+        tiny_teacher,
+        lambda call: keras.layers.Dense(4, name="other") if call.layer.name == "logits" else None,
+    )
+    with pytest.raises(ValueError, match="no layer 'logits'"):
+        calibrate(tiny_student, renamed, batches)
+
+
+def test_refuses_a_convolution_whose_input_is_not_binary(tiny_teacher, batches):
+    image = keras.Input((4, 4, 2))
+    y = keras.layers.BatchNormalization()(BitatConv2D(2, 1, name="bare")(image))
+    y = BitatConv2D(2, 1)(RSign()(y))
+    student = keras.Model(image, keras.layers.BatchNormalization()(y))
+    with pytest.raises(ValueError, match="'bare' must read an RSign"):
+        calibrate(student, tiny_teacher, batches)
+
+
+def test_a_head_with_softmax_is_left_alone():
+    def build(binary):
+        model = two_branch_model(binary)
+        return keras.Model(model.input, keras.layers.Softmax(name="softmax")(model.output))
+
+    teacher, student = build(False), build(True)
+    images = np.random.default_rng(0).normal(size=(64, 8, 8, 4)).astype("float32")
+    calibrate(student, teacher, [images], config=CONFIG)
+    heads = (model.get_layer("head").get_weights() for model in (student, teacher))
+    for a, b in zip(*heads, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_a_convolution_without_batchnorm_is_named():
     image = keras.Input((4, 4, 2))
     y = BitatConv2D(2, 1, name="lonely")(RSign()(image))

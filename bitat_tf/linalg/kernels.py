@@ -1,0 +1,160 @@
+"""Steps 3 and 4: the best real kernel, and the signs and scales that stand for it."""
+
+import numpy as np
+
+from bitat_tf.linalg.moments import Array
+from bitat_tf.linalg.transform import rotate, unrotate
+
+# Rows handled together in `binary_least_squares`: the inner loop then works on a
+# (64, N) slab that stays in cache, and the rest is one matrix product per slab.
+_SLAB = 64
+
+# Inputs in {-1, +1} have variances of order 1; where all are below this the layer's inputs are
+# dead, and what D still holds is rounding that must not be divided by next to nothing.
+_SMALLEST_RIDGE = 1e-6
+
+
+def ridge_strength(importance: Array, ridge: float) -> float:
+    """lambda: `ridge` times the mean importance, and at least `_SMALLEST_RIDGE`."""
+    return max(ridge * float(importance.mean()), _SMALLEST_RIDGE)
+
+
+def compensate(
+    correlation: Array,
+    target_correlation: Array,
+    vectors: Array,
+    importance: Array,
+    strength: float,
+    tolerance: float = 1e-6,
+    max_iterations: int = 200,
+) -> Array:
+    """W* = (C + lambda I)^-1 D: the real kernel that best maps input to target (step 3).
+
+    With one block this is V diag(1 / (s + lambda)) V^T D itself. With several, that is the
+    preconditioner of conjugate gradients on the whole of C, so that blocks which see
+    correlated inputs do not explain the same variance twice.
+
+    Args:
+        correlation: C, (K, K).
+        target_correlation: D, (K, N).
+        vectors, importance: `basis` of C's diagonal blocks.
+        strength: lambda > 0.
+        tolerance: residual of conjugate gradients relative to D, per output channel.
+        max_iterations: bound on their number.
+
+    Returns:
+        W*, (K, N).
+    """
+    inverse = 1.0 / (importance.reshape(-1, 1) + strength)
+
+    def precondition(matrix: Array) -> Array:
+        return unrotate(vectors, inverse * rotate(vectors, matrix))
+
+    solution = precondition(target_correlation)
+    if len(vectors) == 1:
+        return solution
+    # Columns are independent systems; each has its own step length.
+    residual = target_correlation - correlation @ solution - strength * solution
+    preconditioned = precondition(residual)
+    direction = preconditioned
+    product = np.sum(residual * preconditioned, axis=0)
+    scale = np.maximum(np.linalg.norm(target_correlation, axis=0), np.finfo(np.float64).tiny)
+    for _ in range(max_iterations):
+        if np.all(np.linalg.norm(residual, axis=0) <= tolerance * scale):
+            break
+        image = correlation @ direction + strength * direction
+        curvature = np.sum(direction * image, axis=0)
+        step = np.divide(product, curvature, out=np.zeros_like(product), where=curvature > 0)
+        solution = solution + step * direction
+        residual = residual - step * image
+        preconditioned = precondition(residual)
+        following = np.sum(residual * preconditioned, axis=0)
+        ratio = np.divide(following, product, out=np.zeros_like(product), where=product > 0)
+        direction = preconditioned + ratio * direction
+        product = following
+    return solution
+
+
+def optimal_scale(gram: Array, projection: Array, signs: Array) -> Array:
+    """alpha per column that minimises the quadratic form for fixed signs, at least 0.
+
+    alpha_n = b_n^T A w_n / (b_n^T A b_n); 0 where the denominator vanishes.
+
+    Args:
+        gram: A, (K, K), symmetric positive semi-definite.
+        projection: A W, (K, N).
+        signs: B, (K, N).
+    """
+    numerator = np.sum(signs * projection, axis=0)
+    denominator = np.sum(signs * (gram @ signs), axis=0)
+    scale = np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
+    return np.maximum(scale, 0.0)
+
+
+def binary_least_squares(
+    gram: Array, projection: Array, start: Array, sweeps: int = 20
+) -> tuple[Array, Array]:
+    """Signs and one scale per column that best stand for a real kernel (step 4).
+
+    Minimises sum_n (w_n - alpha_n b_n)^T A (w_n - alpha_n b_n) over b in {-1, +1}^K and
+    alpha >= 0, by coordinate descent over the rows k, all N columns at once, most important
+    row first (largest A_kk, ties in order). A sign flips only where that lowers the error,
+    and alpha is refitted after every sweep, so the error never rises: the result is never
+    worse than `start`.
+
+    Args:
+        gram: A = C + lambda I, (K, K).
+        projection: A W*, (K, N); by step 3 this is D.
+        start: signs to begin with, (K, N), usually sign(W*).
+        sweeps: at most so many; stops earlier when no sign changes.
+
+    Returns:
+        B, (K, N) in {-1.0, +1.0}, and alpha, (N,).
+    """
+    order = np.argsort(-np.diag(gram), kind="stable")
+    gram = np.ascontiguousarray(gram[np.ix_(order, order)], dtype=np.float64)
+    projection = np.asarray(projection, dtype=np.float64)[order]
+    signs = np.where(start[order] < 0, -1.0, 1.0)
+    diagonal = np.diag(gram)
+    # A column that points away from its target is turned round: its scale would be 0, and a
+    # channel with scale 0 never changes again.
+    signs *= np.where(np.sum(signs * projection, axis=0) < 0, -1.0, 1.0)
+    alpha = optimal_scale(gram, projection, signs)
+    for _ in range(sweeps):
+        image = gram @ signs
+        flips = 0
+        for first in range(0, len(signs), _SLAB):
+            rows = slice(first, min(first + _SLAB, len(signs)))
+            before = signs[rows].copy()
+            flips += _sweep_slab(
+                gram[rows, rows], diagonal[rows], projection[rows], image[rows], signs[rows], alpha
+            )
+            change = signs[rows] - before
+            changed = np.flatnonzero(change.any(axis=0))
+            if len(changed):
+                image[:, changed] += gram[:, rows] @ change[:, changed]
+        alpha = optimal_scale(gram, projection, signs)
+        if not flips:
+            break
+    unordered = np.empty_like(signs)
+    unordered[order] = signs
+    return unordered, alpha
+
+
+def _sweep_slab(
+    gram: Array, diagonal: Array, projection: Array, image: Array, signs: Array, alpha: Array
+) -> int:
+    """One pass over the rows of a slab; changes `signs` in place, counts the flips.
+
+    Flipping b_k changes the error by 4 alpha [b_k p_k - alpha (b_k (A b)_k - A_kk)].
+    """
+    image = image.copy()
+    flips = 0
+    for k in range(len(signs)):
+        gain = signs[k] * projection[k] - alpha * (signs[k] * image[k] - diagonal[k])
+        flip = np.flatnonzero((gain < 0) & (alpha > 0))
+        if len(flip):
+            signs[k, flip] *= -1.0
+            image[:, flip] += gram[:, k, None] * (2.0 * signs[k, flip])
+            flips += len(flip)
+    return flips
