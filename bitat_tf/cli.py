@@ -250,7 +250,8 @@ def _calibrate(arguments: argparse.Namespace, console: Console) -> None:
 
 def _evaluate(arguments: argparse.Namespace, console: Console) -> None:
     from bitat_tf import runtime
-    from bitat_tf.experiment import Run, load_keras_model, read_flatbuffer
+    from bitat_tf.experiment import Run
+    from bitat_tf.loading import load_keras_model, read_flatbuffer
 
     run = Run.open(arguments.directory, overrides=_overrides(arguments), console=console)
     if arguments.models:
@@ -284,7 +285,7 @@ def _print_scores(run: Any) -> None:
 
 def _inspect(arguments: argparse.Namespace, console: Console) -> None:
     from bitat_tf import convert
-    from bitat_tf.experiment import load_keras_model, read_flatbuffer
+    from bitat_tf.loading import load_keras_model, read_flatbuffer
 
     path = arguments.model
     if path.is_dir() and not _is_saved_model(path):
@@ -321,8 +322,9 @@ def _is_saved_model(path: Path) -> bool:
 
 def _convert(arguments: argparse.Namespace, console: Console) -> None:
     from bitat_tf import convert
-    from bitat_tf.experiment import Run, load_keras_model
+    from bitat_tf.experiment import Run
     from bitat_tf.files import check_target, write_bytes
+    from bitat_tf.loading import load_keras_model
 
     if not arguments.model.is_dir() or _is_saved_model(arguments.model):
         out = arguments.out or arguments.model.with_suffix(".tflite")
@@ -346,7 +348,8 @@ def _convert(arguments: argparse.Namespace, console: Console) -> None:
 
 def _benchmark(arguments: argparse.Namespace, console: Console) -> None:
     from bitat_tf import bench
-    from bitat_tf.experiment import Run, read_flatbuffer
+    from bitat_tf.experiment import Run
+    from bitat_tf.loading import read_flatbuffer
 
     given = {
         name: value

@@ -15,7 +15,6 @@ on a directory at any later time. Files appear whole or not at all.
 """
 
 import dataclasses
-import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from bitat_tf._keras import keras, tf
 from bitat_tf.config import Recipe, load_recipe, save_recipe
 from bitat_tf.files import atomic_path, write_bytes
 from bitat_tf.graph import binary_units
+from bitat_tf.loading import load_keras_model, read_flatbuffer
 from bitat_tf.records import to_mapping
 from bitat_tf.results import AuditReport, CalibrationResult, ModelScore, ParityReport, RunResult
 
@@ -449,24 +449,6 @@ class Run:
             self.console.print(text, highlight=False, soft_wrap=True)
 
 
-def load_keras_model(path: Path) -> Any:
-    """Load a `.keras` file or SavedModel directory without compiling it.
-
-    Raises:
-        ValueError: when it is not there or not a model.
-    """
-    if not os.path.exists(path):
-        raise ValueError(f"There is no model at {path}.")
-    try:
-        model = keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, KeyError, TypeError) as err:
-        reason = " ".join(str(err).split())[:200]
-        raise ValueError(f"{path} is not a Keras model that can be read: {reason}") from err
-    if not isinstance(model, keras.Model):
-        raise ValueError(f"{path} is a SavedModel that Keras did not write: it has no layers.")
-    return model
-
-
 def _merged(calibrations: Sequence[CalibrationResult]) -> CalibrationResult:
     """Several calibrations of parts of a network as one."""
     return CalibrationResult(
@@ -474,19 +456,3 @@ def _merged(calibrations: Sequence[CalibrationResult]) -> CalibrationResult:
         max(result.images for result in calibrations),
         sum(result.seconds for result in calibrations),
     )
-
-
-def read_flatbuffer(path: Path) -> bytes:
-    """Read and verify a `.tflite` file.
-
-    Raises:
-        ValueError: when it is not there or not a whole flatbuffer.
-    """
-    if not Path(path).is_file():
-        raise ValueError(f"There is no flatbuffer at {path}. Make one with `bitat convert`.")
-    content = Path(path).read_bytes()
-    try:
-        runtime.verify(content)
-    except ValueError as err:
-        raise ValueError(f"{path}: {err}") from err
-    return content
