@@ -39,8 +39,9 @@ def check_parity(
         The report; a failed criterion is in `passed`, not an exception.
 
     Raises:
-        ValueError: on wrong images, on outputs that differ in shape, are not finite or are all
-            zero, and where `runtime.Runner` refuses the flatbuffer.
+        ValueError: on wrong images, on outputs that differ in shape or are all zero, and where
+            `runtime.Runner` refuses the flatbuffer.
+        FloatingPointError: on outputs that are not finite.
     """
     if not 0 < min_agreement <= 1:
         raise ValueError(f"`min_agreement` must be in (0, 1]. Received: {min_agreement!r}")
