@@ -83,18 +83,11 @@ def test_latent_signs_are_the_chosen_ones_and_never_zero(tiny_student, tiny_teac
             assert latent.max() <= 1
 
 
-def test_calibration_is_deterministic(tiny_teacher, batches):
+def test_calibration_is_deterministic(tiny_options, tiny_teacher, batches):
     weights = []
     for _ in range(2):
         keras.utils.set_random_seed(3)
-        student = models.build(
-            "mobilenet_v1_react_nano",
-            classes=4,
-            input_size=8,
-            input_channels=1,
-            stem_channels=8,
-            blocks=((2, 2), (2, 1)),
-        )
+        student = models.build("mobilenet_v1_react_nano", **tiny_options)
         calibrate(student, tiny_teacher, batches, config=CONFIG)
         weights.append(student.get_weights())
     for a, b in zip(*weights, strict=True):
@@ -153,17 +146,9 @@ def test_two_binary_branches_into_one_addition():
     assert np.var(want - got) < 0.6 * np.var(want)
 
 
-def test_a_wide_kernel_is_calibrated_in_blocks(tiny_teacher, batches):
+def test_a_wide_kernel_is_calibrated_in_blocks(tiny_options, tiny_teacher, batches):
     keras.utils.set_random_seed(3)
-    student = models.build(
-        "mobilenet_v1_react_nano",
-        classes=4,
-        input_size=8,
-        input_channels=1,
-        stem_channels=8,
-        blocks=((2, 2), (2, 1)),
-        max_block=24,
-    )
+    student = models.build("mobilenet_v1_react_nano", **tiny_options, max_block=24)
     result = calibrate(student, tiny_teacher, batches, config=CONFIG)
     assert student.get_layer("block2_conv3x3").transform.vectors.shape == (6, 24, 24)
     for layer in result.layers:
@@ -206,15 +191,9 @@ def test_refuses_what_it_cannot_calibrate(tiny_student, tiny_teacher, batches, i
         calibrate(tiny_student, tiny_teacher, batches, units=["nowhere"])
 
 
-def test_refuses_a_teacher_that_is_not_the_twin(tiny_student, batches):
+def test_refuses_a_teacher_that_is_not_the_twin(tiny_options, tiny_student, batches):
     other = models.build(
-        "mobilenet_v1_react_nano",
-        classes=4,
-        input_size=8,
-        input_channels=1,
-        stem_channels=16,
-        blocks=((2, 2), (2, 1)),
-        binary=False,
+        "mobilenet_v1_react_nano", **{**tiny_options, "stem_channels": 16}, binary=False
     )
     with pytest.raises(ValueError, match="other shapes"):
         calibrate(tiny_student, other, batches)
