@@ -1,6 +1,7 @@
 """Step 1: what a layer sees and should put out, as sums that add up over batches."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -48,12 +49,12 @@ class Moments:
         """tau, (N,)."""
         return self.t / self.weight
 
-    @property
+    @cached_property
     def correlation(self) -> Array:
         """C, (K, K), symmetric positive semi-definite."""
         return self.xx / self.weight - np.outer(self.mean_x, self.mean_x)
 
-    @property
+    @cached_property
     def target_correlation(self) -> Array:
         """D, (K, N)."""
         return self.xt / self.weight - np.outer(self.mean_x, self.mean_t)

@@ -4,11 +4,11 @@ Signs flip until the last step, and moving averages lag behind them. What is eva
 exported should not depend on the last few batches.
 """
 
-import itertools
 from typing import Any
 
 from bitat_tf._keras import keras, tf
 from bitat_tf.graph import Call, Graph, Sweep
+from bitat_tf.train.batches import take_images
 
 
 def recompute_batchnorm(model: Any, dataset: Any, batches: int = 16) -> int:
@@ -28,12 +28,7 @@ def recompute_batchnorm(model: Any, dataset: Any, batches: int = 16) -> int:
     Raises:
         ValueError: when the data set is empty.
     """
-    images = [
-        element[0] if isinstance(element, tuple) else element
-        for element in itertools.islice(iter(dataset), batches)
-    ]
-    if not images:
-        raise ValueError("`dataset` is empty: BatchNorm needs at least one batch of images.")
+    images = take_images(dataset, batches)
     recomputed = 0
 
     def set_statistics(call: Call) -> None:

@@ -6,7 +6,6 @@ layer is computed once. At every sign the threshold is set, at every binary conv
 kernel, at the BatchNorm behind it the scale and mean, and only then does the layer run.
 """
 
-import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from bitat_tf.config import CalibrationConfig, ThresholdRule
 from bitat_tf.graph import Call, Graph, Sweep, TensorId, binary_units
 from bitat_tf.layers import BitatConv2D
 from bitat_tf.results import CalibrationResult, LayerCalibration
+from bitat_tf.train.batches import take_images
 from bitat_tf.train.transfer import copy_float_weights
 
 Progress = Callable[[str, int, int], None]
@@ -98,8 +98,7 @@ def calibrate(
 def _take(dataset: Any, count: int) -> list[Any]:
     """The first `count` image batches, as float32 tensors."""
     batches = []
-    for element in itertools.islice(iter(dataset), count):
-        images = tf.convert_to_tensor(element[0] if isinstance(element, tuple) else element)
+    for images in map(tf.convert_to_tensor, take_images(dataset, count)):
         if images.dtype != tf.float32:
             raise ValueError(
                 f"Calibration images must be float32, as the model is trained on. "
@@ -108,8 +107,6 @@ def _take(dataset: Any, count: int) -> list[Any]:
         if not bool(tf.reduce_all(tf.math.is_finite(images))):
             raise ValueError("Calibration images hold NaN or infinity.")
         batches.append(images)
-    if not batches:
-        raise ValueError("`dataset` is empty: calibration needs at least one batch of images.")
     return batches
 
 
