@@ -151,3 +151,24 @@ def test_rprelu_is_the_formula():
     layer.slope.assign([0.1, 0.1])
     layer.shift_out.assign([10.0, 20.0])
     np.testing.assert_allclose(layer(x), [[0.1 * -1.5 + 10, 2.0 + 20]])
+
+
+def test_rprelu_has_the_gradient_of_the_formula():
+    rng = np.random.default_rng(4)
+    layer = RPReLU()
+    x = tf.constant(rng.normal(size=(5, 3, 3, 4)), tf.float32)
+    upstream = tf.constant(rng.normal(size=x.shape), tf.float32)
+    layer.build(x.shape)
+    for weight in layer.trainable_weights:
+        weight.assign(rng.normal(size=weight.shape))
+    shift_in, slope, shift_out = (tf.convert_to_tensor(w) for w in layer.trainable_weights)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([x, shift_in, slope, shift_out])
+        ours = layer(x)
+        z = x + shift_in
+        formula = tf.maximum(z, 0.0) + slope * tf.minimum(z, 0.0) + shift_out
+    np.testing.assert_array_equal(ours, formula)
+    expected = tape.gradient(formula, [x, shift_in, slope, shift_out], upstream)
+    received = tape.gradient(ours, [x, *layer.trainable_weights], upstream)
+    for a, b in zip(received, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)

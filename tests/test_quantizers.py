@@ -60,6 +60,15 @@ def test_a_constant_kernel_stays_finite_and_binary(name):
     assert np.all(np.isfinite(gradient(lambda w: function(w, tf.constant(1.0)), constant)))
 
 
+def test_quadratic_sign_is_larqs_approx_sign():
+    x = np.concatenate([np.linspace(-3, 3, 601), [-1.0, -0.0, 0.0, 1.0]]).astype("float32")
+    upstream = np.random.default_rng(0).normal(size=x.shape)
+    larqs = quantizers.lq.quantizers.get("approx_sign")
+    ours = quantizers.lq.quantizers.get("quadratic_sign")
+    np.testing.assert_array_equal(ours(x), larqs(x))
+    np.testing.assert_allclose(gradient(ours, x, upstream), gradient(larqs, x, upstream), rtol=1e-5)
+
+
 @pytest.mark.parametrize("progress", [0.0, 0.3, 1.0])
 def test_ede_is_the_sign_under_a_sharpening_bell(progress):
     x = np.linspace(-3, 3, 601).astype("float32")
