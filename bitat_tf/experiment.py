@@ -136,8 +136,21 @@ class Run:
         self._calibration_images()
 
     @classmethod
-    def open(cls, folder: Path, *, overrides: Sequence[str] = (), console: Any = None) -> "Run":
+    def open(
+        cls,
+        folder: Path,
+        *,
+        overrides: Sequence[str] = (),
+        console: Any = None,
+        images: data.ImageData | None = None,
+    ) -> "Run":
         """Open the directory of an earlier run.
+
+        Args:
+            folder: of the run.
+            overrides: settings that replace the recipe's.
+            console: where progress goes.
+            images: the recipe's data where they are loaded already.
 
         Raises:
             ValueError: when it is none.
@@ -149,7 +162,9 @@ class Run:
                 "`bitat train`."
             )
         recipe = load_recipe(str(folder / "recipe.yaml"), overrides)
-        return cls(folder, recipe, report.load(folder), console)
+        run = cls(folder, recipe, report.load(folder), console)
+        run._images = images
+        return run
 
     @property
     def images(self) -> data.ImageData:

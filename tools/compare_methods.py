@@ -1,212 +1,93 @@
 """Training methods against each other: same float weights, data, steps and optimizer.
 
     python tools/compare_methods.py --dataset cifar10 --data-dir DIR --seeds 0 1 2 \\
-        [--methods bitat ste ...] [--steps 1600] [--distill 0.5] [--out docs/results]
+        [--methods bitat ste ...] [--learning-rates 1e-3 3e-3] [--steps 1600] [--distill 0.5] \\
+        [--out docs/results]
 
 For each seed one float teacher is trained, and from its weights one student by each method.
-Every finished training is one record in the work directory: kill the tool, start the same
-command again, and it does what is left. Then a table (mean and spread over the seeds of test
-and validation accuracy) and a figure are written to the output directory.
+With several learning rates each method gets the one that is best for it on the validation part
+of the first seed. Every finished training is one record in OUT/records (`experiments.py`):
+kill the tool, start the same command again, and it does what is left. Then a table (mean and
+spread over the seeds of test and validation accuracy) and a figure are written to OUT.
 
 Cost with `cifar10-nano`: per seed the teacher, and per method one training of the recipe's
 `student.steps`; see the table's own column.
 """
 
 import argparse
-import dataclasses
-import shlex
-import shutil
 import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from experiments import (
+    TEACHER,
+    Experiments,
+    Record,
+    Variant,
+    about,
+    escaped,
+    percent,
+    shown_command,
+)
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from rich.console import Console
 
-from bitat_tf import data, machine, train
-from bitat_tf._keras import keras, tf
+from bitat_tf import train
+from bitat_tf._keras import tf
 from bitat_tf.config import Recipe, load_recipe
-from bitat_tf.experiment import Run
 from bitat_tf.files import atomic_path, write_text
-from bitat_tf.records import from_json, to_json, to_mapping
-
-TEACHER = "float"
-
-# What a record was made with may lie elsewhere, and says nothing about its figures.
-_IRRELEVANT = ("data_dir",)
 
 
-@dataclasses.dataclass(frozen=True)
-class Record:
-    """One finished training.
-
-    Attributes:
-        method: name of the method; `"float"` for the teacher.
-        seed: of everything random in it.
-        recipe: the resolved recipe.
-        machine: what it ran on.
-        test_accuracy, validation_accuracy: in [0, 1], BatchNorm recomputed.
-        seconds: wall time of training, with the calibration where there is one.
-    """
-
-    method: str
-    seed: int
-    recipe: dict[str, Any]
-    machine: str
-    test_accuracy: float
-    validation_accuracy: float
-    seconds: float
+def variant(method: str, learning_rate: float) -> Variant:
+    """A method at a learning rate."""
+    settings = (f"student.method={method}", f"student.learning_rate={learning_rate!r}")
+    return Variant(f"{method}-lr{learning_rate:g}", settings)
 
 
-class Comparison:
-    """Methods x seeds in one work directory.
+def compare(
+    experiments: Experiments,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    learning_rates: Sequence[float],
+) -> list[Record]:
+    """Train all methods, each at its best learning rate; teachers' records first.
 
     Args:
-        work: holds `records/` (one JSON per finished training) and `runs/` (run directories).
-        recipe: of all trainings; method and seed are put in.
-        methods: names of methods.
-        seeds: one teacher each.
-        console: where progress goes; None is silent.
+        experiments: what trains.
+        methods: names.
+        seeds: one teacher each; the learning rates are compared on the first.
+        learning_rates: to choose from by validation accuracy.
 
     Raises:
-        ValueError: when the directory holds trainings of another recipe.
+        ValueError: when there is no such method, or a record was made with other settings.
     """
-
-    def __init__(
-        self,
-        work: Path,
-        recipe: Recipe,
-        methods: Sequence[str],
-        seeds: Sequence[int],
-        console: Console | None = None,
-    ) -> None:
-        self.work = work
-        self.methods = tuple(dict.fromkeys(methods))
-        self.seeds = tuple(dict.fromkeys(seeds))
-        self.recipe = recipe
-        self.console = console
-        self._images: data.ImageData | None = None
-        for method in self.methods:
-            train.method(method)
-        self.records()  # refuses another recipe's before hours of training
-
-    def carry_out(self) -> list[Record]:
-        """Do every training that has no record yet; all records, teachers first."""
-        (self.work / "records").mkdir(parents=True, exist_ok=True)
-        todo = [(m, s) for s in self.seeds for m in (TEACHER, *self.methods)]
-        for done, (method, seed) in enumerate(todo):
-            if self._read(method, seed) is None:
-                self._say(f"{done + 1}/{len(todo)} {method}, seed {seed}")
-                record = self._teacher(seed) if method == TEACHER else self._student(method, seed)
-                write_text(self._record_path(method, seed), to_json(record))
-        return self.records()
-
-    def records(self) -> list[Record]:
-        """The finished trainings among those asked for."""
-        wanted = [(m, s) for m in (TEACHER, *self.methods) for s in self.seeds]
-        found = [self._read(method, seed) for method, seed in wanted]
-        return [record for record in found if record is not None]
-
-    def _recipe(self, method: str, seed: int) -> Recipe:
-        """The teacher's recipe is the same whatever the student does."""
-        student = self.recipe.student
-        if method != TEACHER:
-            student = dataclasses.replace(student, method=method)  # type: ignore[arg-type]
-        return dataclasses.replace(self.recipe, seed=seed, student=student)
-
-    def _teacher(self, seed: int) -> Record:
-        run = self._create(TEACHER, seed)
-        teacher = run.train_teacher()
-        return self._record(TEACHER, seed, run, teacher)
-
-    def _student(self, method: str, seed: int) -> Record:
-        source = Run.open(self._folder(TEACHER, seed))
-        run = self._create(method, seed)
-        teacher = source.load_model("teacher")
-        run.adopt_teacher(teacher, source)
-        student = run.train_student(run.start_student(teacher), teacher)
-        return self._record(method, seed, run, student)
-
-    def _create(self, method: str, seed: int) -> Run:
-        """A run directory that starts from nothing: what lies there was not finished."""
-        keras.backend.clear_session()
-        folder = self._folder(method, seed)
-        if folder.exists():
-            shutil.rmtree(folder)
-        recipe = self._recipe(method, seed)
-        if self._images is None:
-            self._images = data.load(recipe.data, seed=seed)
-        # The parts do not depend on the seed; the orders do.
-        images = dataclasses.replace(self._images, seed=seed)
-        return Run.create(folder, recipe, console=self.console, images=images)
-
-    def _record(self, method: str, seed: int, run: Run, model: Any) -> Record:
-        calibration = run.result.calibration
-        seconds = sum(run.result.seconds.values()) + (calibration.seconds if calibration else 0.0)
-        return Record(
-            method=method,
-            seed=seed,
-            recipe=to_mapping(run.recipe),
-            machine=machine.describe(),
-            test_accuracy=run.accuracy(model),
-            validation_accuracy=run.accuracy(model, validation=True),
-            seconds=round(seconds, 1),
+    for method in methods:
+        train.method(method)
+    first = seeds[0]
+    every = [variant(method, rate) for method in methods for rate in learning_rates]
+    tried = {r.name: r for r in experiments.carry_out(every, [first])}
+    chosen = [
+        max(
+            (variant(method, rate) for rate in learning_rates),
+            key=lambda v: tried[v.name].validation_accuracy,
         )
-
-    def _read(self, method: str, seed: int) -> Record | None:
-        path = self._record_path(method, seed)
-        if not path.is_file():
-            return None
-        record = from_json(Record, path.read_text(encoding="utf-8"))
-        wanted = to_mapping(self._recipe(method, seed))
-        different = _differences(record.recipe, wanted, method)
-        if different:
-            raise ValueError(
-                f"{path} was made with other settings ({', '.join(different)}). Choose another "
-                "directory with --work, or remove it."
-            )
-        return record
-
-    def _record_path(self, method: str, seed: int) -> Path:
-        return self.work / "records" / f"{method}-seed{seed}.json"
-
-    def _folder(self, method: str, seed: int) -> Path:
-        return self.work / "runs" / f"{method}-seed{seed}"
-
-    def _say(self, text: str) -> None:
-        if self.console is not None:
-            self.console.print(text, highlight=False, soft_wrap=True)
+        for method in methods
+    ]
+    return experiments.carry_out(chosen, seeds)
 
 
-def _differences(made: Any, wanted: Any, method: str) -> list[str]:
-    """Settings that differ and matter: not where the data lie, nor the student to a teacher."""
-    sections = {"data", "model", "teacher", "seed"}
-    if method != TEACHER:
-        sections |= {"student", "calibration"}
-    different = []
-    for section in sorted(sections):
-        a, b = made.get(section), wanted.get(section)
-        if not isinstance(a, dict) or not isinstance(b, dict):
-            different += [section] if a != b else []
-            continue
-        keys = sorted({*a, *b} - set(_IRRELEVANT))
-        different += [f"{section}.{key}" for key in keys if a.get(key) != b.get(key)]
-    return different
-
-
-def spread(values: Sequence[float]) -> float:
-    """Sample standard deviation; 0 of a single value."""
-    return statistics.stdev(values) if len(values) > 1 else 0.0
+def method_of(record: Record) -> str:
+    """Name of a record's method; the teacher's is `"float"`."""
+    return TEACHER if record.name == TEACHER else str(record.recipe["student"]["method"])
 
 
 def by_method(records: Sequence[Record]) -> dict[str, list[Record]]:
     """Records of each method, best mean test accuracy first, the float net before all."""
     groups: dict[str, list[Record]] = {}
     for record in records:
-        groups.setdefault(record.method, []).append(record)
+        groups.setdefault(method_of(record), []).append(record)
 
     def rank(item: tuple[str, list[Record]]) -> tuple[bool, float]:
         name, group = item
@@ -215,43 +96,51 @@ def by_method(records: Sequence[Record]) -> dict[str, list[Record]]:
     return dict(sorted(groups.items(), key=rank))
 
 
-def markdown(records: Sequence[Record], command: str, figure: str, recipe: Recipe) -> str:
+def markdown(
+    records: Sequence[Record],
+    command: str,
+    figure: str,
+    recipe: Recipe,
+    learning_rates: Sequence[float],
+) -> str:
     """The table, with the command that makes it."""
     config = recipe.student
-    seeds = sorted({record.seed for record in records})
-    machines = sorted({record.machine for record in records})
-    several = len(seeds) > 1
     rows = [
-        "| method | test accuracy % | validation % | minutes | what it does |",
-        "| --- | --- | --- | --- | --- |",
+        "| method | test accuracy % | validation % | learning rate | minutes | what it does |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, group in by_method(records).items():
-        test, validation = (
-            _percent([getattr(r, f"{part}_accuracy") for r in group], several)
-            for part in ("test", "validation")
-        )
-        minutes = statistics.mean(r.seconds for r in group) / 60
-        cells = [name, test, validation, f"{minutes:.1f}", _meaning(name)]
-        rows.append(f"| {' | '.join(_escaped(cell) for cell in cells)} |")
+        test = percent([r.test_accuracy for r in group])
+        validation = percent([r.validation_accuracy for r in group])
+        section = "teacher" if name == TEACHER else "student"
+        rate = f"{group[0].recipe[section]['learning_rate']:g}"
+        minutes = f"{statistics.mean(r.seconds for r in group) / 60:.1f}"
+        cells = [name, test, validation, rate, minutes, _meaning(name)]
+        rows.append(f"| {' | '.join(escaped(cell) for cell in cells)} |")
     distilled = (
         f"the teacher's distribution with weight {config.distill_weight:g} in the loss"
         if config.distill_weight
         else "labels alone in the loss (but for adambnn)"
     )
-    spread_note = "mean +- standard deviation over the seeds" if several else "one seed"
+    rates = ", ".join(f"{rate:g}" for rate in learning_rates)
+    rate = (
+        f"at the learning rate out of {rates} that is best for it on the validation part of the "
+        "first seed"
+        if len(learning_rates) > 1
+        else f"at a learning rate of {rates}"
+    )
     return "\n".join(
         [
             f"# Training methods on {Path(recipe.data.dataset).name}",
             "",
             f"Recipe {recipe.name}, backbone {recipe.model.name}. Each method starts from the same "
             f"float net's weights (one per seed) and trains {config.steps:,} steps of batch "
-            f"{config.batch_size} at a learning rate of {config.learning_rate:g}, with "
-            f"{distilled}; BatchNorm statistics are recomputed for all. "
-            f"Seeds {', '.join(map(str, seeds))}; {spread_note}. "
-            f"Ran on {'; '.join(machines)}.",
+            f"{config.batch_size} {rate}, with {distilled}; BatchNorm statistics are recomputed "
+            f"for all. {about(records)}",
             "",
             *rows,
             "",
+            *_one_shot(records),
             f"![Test accuracy of each method]({figure})",
             "",
             "```",
@@ -262,14 +151,10 @@ def markdown(records: Sequence[Record], command: str, figure: str, recipe: Recip
     )
 
 
-def _percent(values: Sequence[float], several: bool) -> str:
-    mean = f"{100 * statistics.mean(values):.1f}"
-    return f"{mean} +- {100 * spread(values):.1f}" if several else mean
-
-
-def _escaped(cell: str) -> str:
-    """A table's cell may say |w|."""
-    return cell.replace("|", r"\|")
+def _one_shot(records: Sequence[Record]) -> list[str]:
+    """What calibration alone gives."""
+    values = [r.calibrated_accuracy for r in records if r.calibrated_accuracy is not None]
+    return [f"Calibrated, before any training step: {percent(values)} %.", ""] if values else []
 
 
 def _meaning(name: str) -> str:
@@ -302,16 +187,30 @@ def draw(records: Sequence[Record]) -> Figure:
     return figure
 
 
-def write(records: Sequence[Record], out: Path, command: str, recipe: Recipe) -> Path:
+def title(recipe: Recipe) -> str:
+    """Name of the table, and of the directory of its records."""
+    suffix = "-distilled" if recipe.student.distill_weight else ""
+    return f"methods-{Path(recipe.data.dataset).name}{suffix}"
+
+
+def write(
+    records: Sequence[Record],
+    out: Path,
+    command: str,
+    recipe: Recipe,
+    learning_rates: Sequence[float],
+) -> Path:
     """Write the table and the figure; returns the table's path."""
     out.mkdir(parents=True, exist_ok=True)
-    suffix = "-distilled" if recipe.student.distill_weight else ""
-    name = f"methods-{Path(recipe.data.dataset).name}{suffix}"
+    name = title(recipe)
     with atomic_path(out / f"{name}.png") as temporary:
         draw(records).savefig(
             temporary, format="png", dpi=120, metadata={"Description": command, "Software": None}
         )
-    write_text(out / f"{name}.md", markdown(records, command, f"{name}.png", recipe))
+    write_text(
+        out / f"{name}.md",
+        markdown(records, command, f"{name}.png", recipe, learning_rates),
+    )
     return out / f"{name}.md"
 
 
@@ -329,13 +228,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--distill", type=float, metavar="WEIGHT", help="teacher's share of every loss, 0 to 1"
     )
+    parser.add_argument(
+        "--learning-rates", nargs="+", type=float, help="to choose from; default: the recipe's"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--work", type=Path, help="default: runs/methods-DATASET")
+    parser.add_argument("--work", type=Path, default=Path("runs/experiments"))
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     parser.add_argument("--quiet", action="store_true", help="no progress")
     arguments = parser.parse_args(argv)
     given = sys.argv[1:] if argv is None else argv
-    command = f"python tools/compare_methods.py {shlex.join(given)}".strip()
+    command = shown_command("compare_methods.py", given, arguments.data_dir)
     settings = {
         "data.dataset": arguments.dataset,
         "data.data_dir": arguments.data_dir,
@@ -345,17 +247,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     overrides = [f"{key}={value}" for key, value in settings.items() if value is not None]
     try:
         recipe = load_recipe(arguments.recipe, [*overrides, *arguments.set])
-        suffix = "-distilled" if recipe.student.distill_weight else ""
-        default = Path("runs") / f"methods-{Path(recipe.data.dataset).name}{suffix}"
-        comparison = Comparison(
-            arguments.work or default,
+        rates = arguments.learning_rates or [recipe.student.learning_rate]
+        experiments = Experiments(
             recipe,
-            arguments.methods,
-            arguments.seeds,
+            arguments.out / "records" / title(recipe),
+            arguments.work,
             None if arguments.quiet else Console(stderr=True),
         )
-        records = comparison.carry_out()
-        table = write(records, arguments.out, command, recipe)
+        methods = list(dict.fromkeys(arguments.methods))
+        records = compare(experiments, methods, list(dict.fromkeys(arguments.seeds)), rates)
+        table = write(records, arguments.out, command, recipe, rates)
     except (ValueError, OSError) as err:
         print(f"compare_methods: {' '.join(str(err).split())}", file=sys.stderr)
         return 2

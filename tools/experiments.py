@@ -1,0 +1,270 @@
+"""Many trainings from the same float weights: variants x seeds, one record each.
+
+For each seed one float teacher is trained, and from its weights one student per variant of the
+recipe. A finished training is one JSON record; what has a record is not done again, so a tool
+that is killed goes on where it was. Records are small, hold every figure that a table shows,
+and stand in the repository beside the tables; the run directories, models included, do not.
+
+A directory of records belongs to one recipe: a record made with other settings is refused. A
+setting that is younger than a record counts as its default, so whoever changes what a default
+does removes the records that it concerns.
+"""
+
+import dataclasses
+import hashlib
+import json
+import shlex
+import shutil
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from bitat_tf import data, machine, train
+from bitat_tf._keras import keras
+from bitat_tf.config import Recipe, apply_overrides
+from bitat_tf.experiment import Run
+from bitat_tf.files import write_text
+from bitat_tf.records import from_json, from_mapping, to_json, to_mapping
+from bitat_tf.results import TrainingPoint
+
+TEACHER = "float"
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """One way to make the student.
+
+    Attributes:
+        name: of its records and in tables.
+        settings: overrides of the base recipe, `section.key=value`.
+    """
+
+    name: str
+    settings: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One finished training.
+
+    Attributes:
+        name: of the variant; `"float"` for the teacher.
+        seed: of everything random in it.
+        recipe: the resolved recipe, less where the data lie.
+        machine: what it ran on.
+        test_accuracy, validation_accuracy: in [0, 1], BatchNorm recomputed.
+        calibrated_accuracy: on the test split before training; None without calibration.
+        teacher_accuracy: on the test split, of the very float weights it started from.
+        seconds: wall time of training, with the calibration where there is one.
+        curve: logged points of the training.
+    """
+
+    name: str
+    seed: int
+    recipe: dict[str, Any]
+    machine: str
+    test_accuracy: float
+    validation_accuracy: float
+    teacher_accuracy: float
+    seconds: float
+    calibrated_accuracy: float | None = None
+    curve: tuple[TrainingPoint, ...] = ()
+
+
+class Experiments:
+    """Trainings that share teachers, data, and a directory of records.
+
+    Args:
+        recipe: the base of all variants; the seed is put in.
+        records: directory of the records.
+        work: directory of the run directories; several tools find their teachers in it.
+        console: where progress goes; None is silent.
+    """
+
+    def __init__(
+        self, recipe: Recipe, records: Path, work: Path, console: Console | None = None
+    ) -> None:
+        self.recipe = recipe
+        self.folder = records
+        self.work = work
+        self.console = console
+        self._images: data.ImageData | None = None
+
+    def carry_out(self, variants: Sequence[Variant], seeds: Sequence[int]) -> list[Record]:
+        """Do every training that has no record yet; the teachers' records first, then the rest.
+
+        Raises:
+            ValueError: when a record was made with other settings, before any training.
+        """
+        todo = [(Variant(TEACHER), seed) for seed in seeds]
+        todo += [(variant, seed) for seed in seeds for variant in variants]
+        for variant, seed in todo:
+            self.recipe_of(variant, seed)
+            self.read(variant, seed)
+        return [self.record(variant, seed) for variant, seed in todo]
+
+    def record(self, variant: Variant, seed: int) -> Record:
+        """The record of one training, which is carried out unless it was before."""
+        found = self.read(variant, seed)
+        if found is not None:
+            return found
+        self._say(f"{variant.name}, seed {seed}")
+        run, model = (
+            self._teacher(seed) if variant.name == TEACHER else self._student(variant, seed)
+        )
+        made = self._measure(variant, seed, run, model)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_text(self._path(variant, seed), to_json(made))
+        return made
+
+    def read(self, variant: Variant, seed: int) -> Record | None:
+        """The record of a finished training.
+
+        Raises:
+            ValueError: when it was made with other settings.
+        """
+        path = self._path(variant, seed)
+        if not path.is_file():
+            return None
+        record = from_json(Record, path.read_text(encoding="utf-8"))
+        wanted = self.recipe_of(variant, seed)
+        different = differences(record.recipe, wanted, teacher=variant.name == TEACHER)
+        if different:
+            raise ValueError(
+                f"{path} was made with other settings ({', '.join(different)}). Choose another "
+                "directory with --out, or remove it."
+            )
+        return record
+
+    def recipe_of(self, variant: Variant, seed: int) -> Recipe:
+        """The recipe of one training."""
+        values = apply_overrides(to_mapping(self.recipe), variant.settings)
+        return dataclasses.replace(from_mapping(Recipe, values), seed=seed)
+
+    def _teacher(self, seed: int) -> tuple[Run, Any]:
+        """Train it, unless the work directory has it."""
+        folder, recipe = self._teacher_folder(seed), self.recipe_of(Variant(TEACHER), seed)
+        if (folder / "teacher.keras").exists():
+            run = Run.open(folder, console=self.console, images=self._images_of(recipe))
+            return run, run.load_model("teacher")
+        run = self._create(folder, recipe)
+        return run, run.train_teacher()
+
+    def _student(self, variant: Variant, seed: int) -> tuple[Run, Any]:
+        keras.backend.clear_session()
+        source, teacher = self._teacher(seed)
+        folder = self.work / self.folder.name / f"{variant.name}-seed{seed}"
+        run = self._create(folder, self.recipe_of(variant, seed))
+        run.adopt_teacher(teacher, source)
+        return run, run.train_student(run.start_student(teacher), teacher)
+
+    def _create(self, folder: Path, recipe: Recipe) -> Run:
+        """A run directory that starts from nothing: what lies there was not finished."""
+        if folder.exists():
+            shutil.rmtree(folder)
+        images = self._images_of(recipe)
+        return Run.create(folder, recipe, console=self.console, images=images)
+
+    def _images_of(self, recipe: Recipe) -> data.ImageData:
+        """The parts do not depend on the seed; the orders do."""
+        if self._images is None:
+            self._images = data.load(recipe.data, seed=recipe.seed)
+        return dataclasses.replace(self._images, seed=recipe.seed)
+
+    def _measure(self, variant: Variant, seed: int, run: Run, model: Any) -> Record:
+        student = variant.name != TEACHER
+        test = run.accuracy(model)
+        calibration = run.result.calibration
+        one_shot = (run.folder / "calibrated.keras").exists()
+        seconds = sum(run.result.seconds.values()) + (calibration.seconds if calibration else 0.0)
+        recipe = to_mapping(run.recipe)
+        del recipe["data"]["data_dir"]
+        return Record(
+            name=variant.name,
+            seed=seed,
+            recipe=recipe,
+            machine=machine.describe(),
+            test_accuracy=test,
+            validation_accuracy=run.accuracy(model, validation=True),
+            teacher_accuracy=run.accuracy(run.load_model("teacher")) if student else test,
+            seconds=round(seconds, 1),
+            calibrated_accuracy=run.accuracy(run.load_model("calibrated")) if one_shot else None,
+            curve=run.result.student_curve if student else run.result.teacher_curve,
+        )
+
+    def _path(self, variant: Variant, seed: int) -> Path:
+        return self.folder / f"{variant.name}-seed{seed}.json"
+
+    def _teacher_folder(self, seed: int) -> Path:
+        """Named after what the teacher is made of, so that several tools share it."""
+        recipe = to_mapping(self.recipe_of(Variant(TEACHER), seed))
+        del recipe["data"]["data_dir"]
+        parts = json.dumps([recipe[section] for section in ("data", "model", "teacher")])
+        digest = hashlib.sha256(parts.encode()).hexdigest()[:8]
+        return self.work / f"{TEACHER}-{digest}-seed{seed}"
+
+    def _say(self, text: str) -> None:
+        if self.console is not None:
+            self.console.print(text, highlight=False, soft_wrap=True)
+
+
+def differences(made: Any, recipe: Recipe, *, teacher: bool) -> list[str]:
+    """Settings of a record that differ from a recipe's and matter to its figures.
+
+    A teacher has nothing to do with the student's settings, nor a method that does not
+    calibrate with the calibration's; where the data lie never matters.
+
+    Args:
+        made: the record's recipe.
+        recipe: what is wanted now.
+        teacher: whether it is a teacher's record.
+    """
+    wanted = to_mapping(recipe)
+    default = to_mapping(Recipe(name="default"))
+    sections = ["data", "model", "teacher"]
+    if not teacher:
+        sections.append("student")
+        if train.method(recipe.student.method).calibrated:
+            sections.append("calibration")
+    different = [] if made["seed"] == wanted["seed"] else ["seed"]
+    for section in sections:
+        keys = [key for key in wanted[section] if key != "data_dir"]
+        different += [
+            f"{section}.{key}"
+            for key in keys
+            if made[section].get(key, default[section][key]) != wanted[section][key]
+        ]
+    return different
+
+
+def spread(values: Sequence[float]) -> float:
+    """Sample standard deviation; 0 of a single value."""
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def percent(values: Sequence[float]) -> str:
+    """Mean +- spread of shares, in percent; of a single value no spread."""
+    mean = f"{100 * statistics.mean(values):.1f}"
+    return f"{mean} +- {100 * spread(values):.1f}" if len(values) > 1 else mean
+
+
+def about(records: Sequence[Record]) -> str:
+    """Seeds, spread and machine, in a sentence or two."""
+    seeds = sorted({record.seed for record in records})
+    note = "mean +- standard deviation over them" if len(seeds) > 1 else "one of them"
+    machines = "; ".join(sorted({record.machine for record in records}))
+    return f"Seeds {', '.join(map(str, seeds))}; {note}. Ran on {machines}."
+
+
+def escaped(cell: str) -> str:
+    """A table's cell may say |w|."""
+    return cell.replace("|", r"\|")
+
+
+def shown_command(tool: str, given: Sequence[str], data_dir: str | None) -> str:
+    """The command line, with DIR for where the data lie on this machine."""
+    shown = [word.replace(data_dir, "DIR") if data_dir else word for word in given]
+    return f"python tools/{tool} {shlex.join(shown)}".strip()
