@@ -17,6 +17,8 @@ from bitat_tf.records import check, from_mapping, to_mapping
 Order = Literal["bottom_up", "top_down", "random"]
 Trainer = Literal["fit", "loop"]
 ThresholdRule = Literal["lloyd_max", "median", "zero"]
+CodeSearch = Literal["correlation", "diagonal"]
+Target = Literal["joined", "branch"]
 # What each of them does: `bitat_tf.train.methods`.
 MethodName = Literal[
     "bitat",
@@ -115,6 +117,14 @@ class CalibrationConfig:
         ridge: lambda of step 3, as a share of the mean of the importance vector s.
         sweeps: at most so many passes of coordinate descent over the signs (step 4).
         threshold: where the sign's threshold starts (step 6).
+        compensate: map the binarized input to the target with W* (step 3); off, the signs
+            stand for the teacher's own kernel.
+        code_search: what the signs are chosen by (step 4): the error under the layer's
+            `"correlation"`, or under its `"diagonal"` alone, which is sign(W*): no transform.
+        target: what a branch is to put out: the teacher's value where it is `"joined"` to its
+            shortcut less the student's own shortcut, or the teacher's own `"branch"`.
+        task_weights: weigh positions by the teacher's loss gradient there (step 1's omega).
+        margin: mean magnitude of each latent kernel at the start; 0 leaves it at |W*|.
         fit_head: refit the float classifier on the calibrated features in closed form.
     """
 
@@ -123,6 +133,11 @@ class CalibrationConfig:
     ridge: float = 1e-2
     sweeps: int = 20
     threshold: ThresholdRule = "lloyd_max"
+    compensate: bool = True
+    code_search: CodeSearch = "correlation"
+    target: Target = "joined"
+    task_weights: bool = False
+    margin: float = 0.0
     fit_head: bool = True
 
     def __post_init__(self) -> None:
@@ -131,6 +146,7 @@ class CalibrationConfig:
                 getattr(self, name) >= 1, f"calibration.{name}", "at least 1", getattr(self, name)
             )
         check(self.ridge > 0, "calibration.ridge", "positive", self.ridge)
+        check(0 <= self.margin <= 1, "calibration.margin", "between 0 and 1", self.margin)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The images of a data set's first batches, with or without labels beside them."""
+"""The first batches of a data set, with or without labels beside the images."""
 
 import itertools
 from typing import Any
@@ -21,3 +21,15 @@ def take_images(dataset: Any, count: int) -> list[Any]:
     if not batches:
         raise ValueError("`dataset` is empty: at least one batch of images is needed.")
     return batches
+
+
+def take_labelled(dataset: Any, count: int) -> tuple[list[Any], list[Any] | None]:
+    """As `take_images`, with the batches' labels; None where the data set has none.
+
+    Raises:
+        ValueError: when the data set is empty.
+    """
+    elements = list(itertools.islice(iter(dataset), count))
+    labelled = bool(elements) and all(isinstance(element, tuple) for element in elements)
+    labels = [element[1] for element in elements] if labelled else None
+    return take_images(elements, count), labels

@@ -19,7 +19,8 @@ from bitat_tf.config import CalibrationConfig, ThresholdRule
 from bitat_tf.graph import Call, Graph, Sweep, TensorId, binary_units
 from bitat_tf.layers import BitatConv2D
 from bitat_tf.results import CalibrationResult, LayerCalibration
-from bitat_tf.train.batches import take_images
+from bitat_tf.train.batches import take_labelled
+from bitat_tf.train.task_weights import task_weights
 from bitat_tf.train.transfer import copy_float_weights
 
 Progress = Callable[[str, int, int], None]
@@ -80,13 +81,13 @@ def calibrate(
             raise ValueError(
                 f"Layer {layer.name!r} must read an RSign directly, which binarizes its input."
             )
-    batches = _take(dataset, config.batches)
+    batches, labels = _take(dataset, config.batches)
     if units is None:
         copy_float_weights(student, teacher)
     selected = [unit for unit in known if unit.name in wanted]
     for unit in selected:
         unit.activate(True)
-    run = _Calibration(student, teacher, batches, config, selected, progress)
+    run = _Calibration(student, teacher, batches, labels, config, selected, progress)
     layers = run.all_layers()
     if config.fit_head and all(unit.active for unit in known):
         run.fit_head()
@@ -95,10 +96,11 @@ def calibrate(
     )
 
 
-def _take(dataset: Any, count: int) -> list[Any]:
-    """The first `count` image batches, as float32 tensors."""
+def _take(dataset: Any, count: int) -> tuple[list[Any], list[Any] | None]:
+    """The first `count` image batches, as float32 tensors, and their labels if it has them."""
     batches = []
-    for images in map(tf.convert_to_tensor, take_images(dataset, count)):
+    found, labels = take_labelled(dataset, count)
+    for images in map(tf.convert_to_tensor, found):
         if images.dtype != tf.float32:
             raise ValueError(
                 f"Calibration images must be float32, as the model is trained on. "
@@ -107,7 +109,7 @@ def _take(dataset: Any, count: int) -> list[Any]:
         if not bool(tf.reduce_all(tf.math.is_finite(images))):
             raise ValueError("Calibration images hold NaN or infinity.")
         batches.append(images)
-    return batches
+    return batches, labels
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,7 @@ class _Calibration:
         student: Any,
         teacher: Any,
         batches: Sequence[Any],
+        labels: Sequence[Any] | None,
         config: CalibrationConfig,
         units: Sequence[Any],
         progress: Progress | None,
@@ -168,14 +171,20 @@ class _Calibration:
         self.teacher = Sweep(self.teacher_graph, batches)
         self.joining: set[int] = set()
         self.records: list[LayerCalibration] = []
-        self._hold_targets()
+        targets = self._hold_targets()
+        self.omega: dict[str, list[Any]] = {}
+        if config.task_weights:
+            self.omega = task_weights(teacher, targets, batches, labels)
 
-    def _hold_targets(self) -> None:
+    def _hold_targets(self) -> list[str]:
         """Reserve the teacher tensors that will be asked for, once for each asking."""
+        names: list[str] = []
         for call in self._convolution_calls():
             branch = find_branch(self.graph, call)
             for name in {branch.target, branch.batchnorm.name}:
                 self.teacher.hold(self._teacher_tensor(name))
+                names.append(name)
+        return list(dict.fromkeys(names))
 
     def _teacher_tensor(self, layer_name: str) -> TensorId:
         tensor = self.teacher_graph.output_of(layer_name)
@@ -205,22 +214,25 @@ class _Calibration:
     def _fit_convolution(self, call: Call) -> None:
         layer: BitatConv2D = call.layer
         branch = find_branch(self.graph, call)
-        targets = self._targets(branch)
+        targets, omega = self._targets(branch)
         inputs = self.student.compute(call.inputs[0])
         point = sum_moments(
-            (layer.patches(x).numpy(), np.reshape(t, (-1, layer.filters)))
-            for x, t in zip(inputs, targets, strict=True)
+            (layer.patches(x).numpy(), np.reshape(t, (-1, layer.filters)), w)
+            for x, t, w in zip(inputs, targets, omega, strict=True)
         )
         self.records.append(fit_layer(layer, branch.batchnorm, point, self.config))
         if self.progress is not None:
             self.progress(layer.name, len(self.records), len(self.convolutions))
 
-    def _targets(self, branch: _Branch) -> list[Any]:
-        """What the branch should put out: the teacher's value less the student's shortcut."""
+    def _targets(self, branch: _Branch) -> tuple[list[Any], list[Any]]:
+        """What the branch should put out, and how much each position counts (None: alike).
+
+        That is the teacher's value less the student's shortcut.
+        """
         name, others = branch.target, branch.others
-        if branch.join is not None and id(branch.join) in self.joining:
-            # The other side of this addition is being fitted and waits for this one:
-            # this branch follows the teacher's own branch.
+        # While the other side of this addition is being fitted it waits for this one.
+        waits = branch.join is not None and id(branch.join) in self.joining
+        if waits or self.config.target == "branch":
             name, others = branch.batchnorm.name, ()
         self.joining.add(id(branch.join))
         shortcuts = [self.student.compute(key) for key in others]
@@ -230,7 +242,7 @@ class _Calibration:
             self.teacher.release(self._teacher_tensor(held))
         for shortcut in shortcuts:
             targets = [t - s.numpy() for t, s in zip(targets, shortcut, strict=True)]
-        return targets
+        return targets, self.omega.get(name) or [None] * len(targets)
 
     def fit_head(self) -> None:
         """Refit a final Dense layer to the teacher's logits on the student's features.
@@ -254,11 +266,11 @@ class _Calibration:
         head.bias.assign(point.mean_t - kernel.T @ point.mean_x)
 
 
-def sum_moments(pairs: Iterable[tuple[Any, Any]]) -> linalg.Moments:
-    """Moments over batches of (x, t) rows, holding one batch at a time."""
+def sum_moments(batches: Iterable[tuple[Any, ...]]) -> linalg.Moments:
+    """Moments over batches of (x, t) or (x, t, omega) rows, holding one batch at a time."""
     total: linalg.Moments | None = None
-    for x, t in pairs:
-        point = linalg.moments(x, t)
+    for batch in batches:
+        point = linalg.moments(*batch)
         total = point if total is None else total + point
     if total is None:
         raise ValueError("No batches to sum over.")
@@ -282,11 +294,13 @@ def fit_layer(
     before = np.reshape(layer.kernel.latent_variable.numpy(), (-1, layer.filters))
     real, vectors, importance, strength = solve(point, config.ridge, layer.max_block)
     correlation, target = point.correlation, point.target_correlation
-    gram = correlation + strength * np.eye(len(correlation))
-    signs, alpha = linalg.binary_least_squares(gram, target, real, config.sweeps)
+    if not config.compensate:
+        real = before.astype(np.float64)
+    signs, alpha = _signs(point, real, strength, config)
 
-    latent = signs * np.clip(np.abs(real), _SMALLEST_LATENT, 1.0)
-    layer.kernel.latent_variable.assign(np.reshape(latent, layer.kernel.shape))
+    layer.kernel.latent_variable.assign(
+        np.reshape(_latent(signs, real, config.margin), layer.kernel.shape)
+    )
     layer.transform.assign(linalg.diagonal_blocks(correlation, len(vectors)), vectors, importance)
     values = linalg.closed_form_batchnorm(point, signs, alpha, batchnorm.epsilon)
     batchnorm.gamma.assign(values.gamma)
@@ -305,6 +319,31 @@ def fit_layer(
         unexplained_binary=linalg.unexplained_variance(point, signs * alpha),
         sign_changes=float(np.mean(plain != signs)),
     )
+
+
+def _signs(
+    point: linalg.Moments, real: Any, strength: float, config: CalibrationConfig
+) -> tuple[Any, Any]:
+    """Step 4, and its ablations: signs for a real kernel, and the scales for the target."""
+    correlation, target = point.correlation, point.target_correlation
+    if config.code_search == "diagonal":
+        # Where no input is correlated with another each sign is its own problem.
+        signs = np.where(real < 0, -1.0, 1.0)
+        return signs, linalg.optimal_scale(correlation, target, signs)
+    gram = correlation + strength * np.eye(len(correlation))
+    projection = target if config.compensate else gram @ real
+    signs, alpha = linalg.binary_least_squares(gram, projection, real, config.sweeps)
+    if not config.compensate:
+        alpha = linalg.optimal_scale(correlation, target, signs)
+    return signs, alpha
+
+
+def _latent(signs: Any, real: Any, margin: float) -> Any:
+    """Where the training of a kernel starts: the signs, with the real kernel's magnitudes."""
+    size = np.abs(real)
+    if margin:
+        size = size * (margin / max(float(size.mean()), _SMALLEST_LATENT))
+    return signs * np.clip(size, _SMALLEST_LATENT, 1.0)
 
 
 def _some_rows(rows: Any, count: int, rng: np.random.Generator) -> Any:

@@ -1,0 +1,52 @@
+"""Which positions the task depends on: the omega of step 1."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bitat_tf._keras import keras, tf
+
+
+def task_weights(
+    teacher: Any, names: Sequence[str], images: Sequence[Any], labels: Sequence[Any] | None
+) -> dict[str, list[Any]]:
+    """Squared norm of the loss gradient at every position of some of the teacher's layers.
+
+    Args:
+        teacher: functional model to logits.
+        names: of layers with outputs (batch, height, width, channels).
+        images: batches (batch, height, width, channels).
+        labels: (batch,) class indices of each batch; None takes the teacher's own answers.
+
+    Returns:
+        Per name and batch omega, (batch * height * width,), of mean 1 over all batches. All
+        ones where the loss does not depend on a layer.
+    """
+    outputs = [teacher.get_layer(name).output for name in names]
+    probe = keras.Model(teacher.inputs, [*outputs, teacher.output])
+
+    @tf.function(reduce_retracing=True)
+    def squared_norms(batch: Any, classes: Any) -> list[Any]:
+        with tf.GradientTape() as tape:
+            *tensors, logits = probe(batch, training=False)
+            loss = keras.losses.sparse_categorical_crossentropy(classes, logits, from_logits=True)
+        gradients = tape.gradient(loss, tensors, unconnected_gradients="zero")
+        return [tf.reshape(tf.reduce_sum(g**2, axis=-1), [-1]) for g in gradients]
+
+    found: dict[str, list[Any]] = {name: [] for name in names}
+    for index, batch in enumerate(images):
+        if labels is None:
+            classes = tf.argmax(teacher(batch, training=False), axis=-1)
+        else:
+            classes = tf.cast(labels[index], tf.int64)
+        for name, values in zip(names, squared_norms(batch, classes), strict=True):
+            found[name].append(values.numpy())
+    return {name: _of_mean_one(values) for name, values in found.items()}
+
+
+def _of_mean_one(values: list[Any]) -> list[Any]:
+    mean = float(np.mean(np.concatenate(values), dtype=np.float64))
+    if mean <= 0:
+        return [np.ones_like(v) for v in values]
+    return [(v / mean).astype(np.float32) for v in values]
