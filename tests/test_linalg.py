@@ -6,6 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitat_tf import linalg
+from bitat_tf._keras import tf
+
+BFLOAT16 = tf.bfloat16.as_numpy_dtype
 
 # Small problems of all shapes; the seed makes the data.
 problems = st.tuples(
@@ -53,7 +56,10 @@ def test_a_weight_of_two_counts_a_position_twice():
 @pytest.mark.parametrize(
     ("x", "t", "message"),
     [
-        (np.ones((2, 3), np.float16), np.ones((2, 1)), "half precision"),
+        (np.ones((2, 3), np.float16), np.ones((2, 1)), "`x` must be .* half precision"),
+        (np.ones((2, 3)), np.ones((2, 1), BFLOAT16), "`t` must be .* half precision"),
+        (np.ones((2, 3)), np.array([[1.0], [np.nan]]), "`t` holds NaN"),
+        (np.array([[np.inf], [1.0]]), np.ones((2, 1)), "`x` holds NaN or infinity"),
         (np.ones((2, 3)), np.ones((3, 1)), "same, positive number of rows"),
         (np.ones((0, 3)), np.ones((0, 1)), "positive number of rows"),
         (np.ones(3), np.ones((3, 1)), "two-dimensional"),
@@ -62,6 +68,53 @@ def test_a_weight_of_two_counts_a_position_twice():
 def test_moments_refuse(x, t, message):
     with pytest.raises(ValueError, match=message):
         linalg.moments(x, t)
+
+
+@pytest.mark.parametrize(
+    ("omega", "message"),
+    [
+        (np.ones(2, np.float16), "`omega` must be .* half precision"),
+        (np.array([1.0, -1.0]), "non-negative"),
+        (np.array([1.0, np.nan]), "finite"),
+        (np.ones(3), "one .* per row"),
+    ],
+)
+def test_moments_refuse_weights(omega, message):
+    with pytest.raises(ValueError, match=message):
+        linalg.moments(np.ones((2, 3)), np.ones((2, 1)), omega)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_what_is_constant_correlates_with_nothing_in_float32_either(weighted):
+    # Sums of 100,000 float32 products are off by 1e-7 or so, which a dead layer must not divide
+    # by a ridge just as small: of a constant input only float64's rounding may be left.
+    rng = np.random.default_rng(0)
+    x = np.where(rng.normal(size=(100_000, 6)) < 0, -1.0, 1.0).astype("float32")
+    x[:, ::2] = [1.0, -1.0, 0.1]
+    t = (0.7 + 0.3 * rng.normal(size=(100_000, 3))).astype("float32")
+    t[:, 1] = 0.1
+    omega = rng.exponential(size=100_000).astype("float32") if weighted else None
+    point = linalg.moments(x, t, omega)
+    np.testing.assert_allclose(point.correlation[::2], 0.0, atol=1e-15)
+    np.testing.assert_allclose(point.target_correlation[::2], 0.0, atol=1e-15)
+    np.testing.assert_allclose(point.target_correlation[:, 1], 0.0, atol=1e-15)
+
+
+def test_a_large_mean_costs_no_precision():
+    x, t = make(6, 3, 10_000, seed=4)
+    exact = linalg.moments(x, t).target_correlation
+    far = linalg.moments(x.astype("float32"), (t + 4096.0).astype("float32"))
+    # float32 holds 4096 to 2.4e-4 and the errors average out; uncentred sums were off by 1e-2
+    np.testing.assert_allclose(far.target_correlation, exact, atol=1e-4)
+
+
+def test_positions_of_no_weight_do_not_count():
+    x, t = make(5, 2, 30, seed=6)
+    nothing = linalg.moments(x, t, np.zeros(30))
+    both = nothing + linalg.moments(x[:20], t[:20])
+    alone = linalg.moments(x[:20], t[:20])
+    np.testing.assert_allclose(both.correlation, alone.correlation, atol=1e-12)
+    np.testing.assert_allclose(both.target_correlation, alone.target_correlation, atol=1e-12)
 
 
 @given(problems, st.integers(1, 12))
@@ -141,6 +194,23 @@ def test_compensation_of_a_target_without_relation_is_zero():
     assert np.all(kernel == 0)
 
 
+@pytest.mark.parametrize("blocks", [1, 5])
+def test_more_inputs_than_positions_are_solved_by_the_ridge(blocks):
+    x, t = make(40, 3, 8, seed=21)  # C has rank 7 at most
+    point = linalg.moments(x, t)
+    vectors, importance = linalg.basis(linalg.diagonal_blocks(point.correlation, blocks))
+    strength = linalg.ridge_strength(importance, 1e-2)
+    kernel = linalg.compensate(
+        point.correlation, point.target_correlation, vectors, importance, strength
+    )
+    gram = point.correlation + strength * np.eye(40)
+    np.testing.assert_allclose(gram @ kernel, point.target_correlation, atol=1e-5)
+    signs, alpha = linalg.binary_least_squares(gram, point.target_correlation, kernel)
+    assert np.all(np.isfinite(alpha))
+    assert linalg.unexplained_variance(point, kernel) < 0.1
+    assert 0 <= linalg.unexplained_variance(point, signs * alpha) < 1
+
+
 def quadratic_error(gram, real, signs, alpha):
     difference = real - signs * alpha
     return np.sum(difference * (gram @ difference))
@@ -203,6 +273,33 @@ def test_unexplained_variance_is_the_measured_residual():
     assert linalg.unexplained_variance(linalg.moments(x, t), kernel) == pytest.approx(
         residual.var(0).sum() / t.var(0).sum()
     )
+
+
+def test_a_target_that_does_not_vary_leaves_nothing_unexplained():
+    x, _ = make(7, 3, 1000, seed=15)
+    t = np.full((1000, 3), [0.1, 3.7, -1000.3], "float32")
+    kernel = np.ones((7, 3))
+    assert linalg.unexplained_variance(linalg.moments(x, t), kernel) == 0.0
+
+
+@given(st.integers(0, 10_000), st.integers(1, 40), st.floats(0.01, 1.0))
+@settings(deadline=None, max_examples=60)
+def test_magnitudes_scaled_to_a_mean_have_it_and_keep_their_proportions(seed, size, mean):
+    magnitudes = np.random.default_rng(seed).gamma(0.5, size=size)
+    scaled = linalg.scaled_to_mean(magnitudes, mean)
+    assert scaled.mean() == pytest.approx(mean)
+    assert np.all((scaled >= 0) & (scaled <= 1))
+    below = scaled < 1
+    ratios = scaled[below] / magnitudes[below]
+    np.testing.assert_allclose(ratios, np.broadcast_to(ratios[:1], ratios.shape))
+    assert np.all(magnitudes[~below] >= np.max(magnitudes[below], initial=0))
+
+
+def test_magnitudes_that_are_zero_are_scaled_as_far_as_they_can_be():
+    alike = linalg.scaled_to_mean(np.zeros((2, 3)), 0.3)
+    np.testing.assert_array_equal(alike, np.full((2, 3), 0.3))
+    half = linalg.scaled_to_mean(np.array([0.0, 2.0, 0.0, 5.0]), 0.9)
+    np.testing.assert_array_equal(half, [0.0, 1.0, 0.0, 1.0])
 
 
 @pytest.mark.parametrize("epsilon", [1e-3, 1.0])

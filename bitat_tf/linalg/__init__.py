@@ -24,6 +24,7 @@ from bitat_tf.linalg.kernels import (
     compensate,
     optimal_scale,
     ridge_strength,
+    scaled_to_mean,
 )
 from bitat_tf.linalg.moments import Moments, moments, unexplained_variance
 from bitat_tf.linalg.statistics import (
@@ -55,6 +56,7 @@ __all__ = [
     "optimal_scale",
     "ridge_strength",
     "rotate",
+    "scaled_to_mean",
     "unexplained_variance",
     "unrotate",
 ]

@@ -158,3 +158,26 @@ def _sweep_slab(
             image[:, flip] += gram[:, k, None] * (2.0 * signs[k, flip])
             flips += len(flip)
     return flips
+
+
+def scaled_to_mean(magnitudes: Array, mean: float) -> Array:
+    """c * magnitudes, cut off at 1, with the c at which the result has the asked mean.
+
+    What is cut off is made up for by the rest, which stays in proportion. All alike where every
+    magnitude is 0; where too many are, all others are 1 and the mean is what that gives.
+
+    Args:
+        magnitudes: at least 0, any shape.
+        mean: in (0, 1].
+    """
+    if not magnitudes.any():
+        return np.full_like(magnitudes, mean)
+    falling = np.sort(magnitudes, axis=None)[::-1]
+    falling = falling[falling > 0]
+    # With the m largest at 1, the rest must bring the sum to `mean` times the size.
+    missing = mean * magnitudes.size - np.arange(len(falling))
+    scales = missing / np.cumsum(falling[::-1])[::-1]
+    # The first m whose rest stays below 1.
+    fits = np.flatnonzero(scales * falling <= 1.0)
+    scale = scales[fits[0]] if len(fits) else 1.0 / falling[-1]
+    return np.minimum(scale * magnitudes, 1.0)

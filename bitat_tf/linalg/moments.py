@@ -8,6 +8,10 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.floating]
 
+# A variance below this share of the mean square is rounding: float32 holds a value to 6e-8 of
+# itself, so what should be constant still varies by the square of that.
+_ROUNDING = 1e-12
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -68,8 +72,9 @@ class Moments:
 def moments(x: Array, t: Array, omega: Array | None = None) -> Moments:
     """Sum the moments of one batch of positions.
 
-    The products run in the arrays' own precision (float32 from TensorFlow: exact for x in
-    {-1, +1} up to 2^24 positions) and are returned in float64, so batches add up safely.
+    The products run on centred values in the arrays' own precision (float32 from TensorFlow),
+    and the means are added back in float64. So of an input that never changes no correlation is
+    left that is only float32's rounding, and batches add up safely.
 
     Args:
         x: (positions, K).
@@ -77,36 +82,57 @@ def moments(x: Array, t: Array, omega: Array | None = None) -> Moments:
         omega: (positions,) non-negative weights; None is all ones.
 
     Raises:
-        ValueError: on half precision, or where shapes disagree.
+        ValueError: on half precision, on NaN and infinity, or where shapes disagree.
     """
     for name, array in (("x", x), ("t", t)):
         if array.ndim != 2:
             raise ValueError(f"`{name}` must be two-dimensional. Received: shape {array.shape}")
-        if array.dtype not in (np.float32, np.float64):
-            raise ValueError(
-                f"`{name}` must be float32 or float64: half precision loses the correlation. "
-                f"Received: {array.dtype}"
-            )
+        _check_precision(name, array)
     if len(x) != len(t) or len(x) == 0:
         raise ValueError(
             f"`x` and `t` must have the same, positive number of rows. "
             f"Received: {len(x)} and {len(t)}"
         )
-    if omega is None:
-        weighted_x, weighted_t, weight = x, t, float(len(x))
-    else:
-        if omega.shape != (len(x),) or np.any(omega < 0):
-            raise ValueError("`omega` must hold one non-negative weight per row.")
-        weighted_x, weighted_t = x * omega[:, None], t * omega[:, None]
-        weight = float(omega.sum(dtype=np.float64))
+    if omega is not None:
+        _check_precision("omega", omega)
+        if omega.shape != (len(x),) or not np.all(omega >= 0):
+            raise ValueError("`omega` must hold one finite, non-negative weight per row.")
+    weight = float(len(x) if omega is None else omega.sum(dtype=np.float64))
+    mean_x, centred_x = _centre("x", x, omega, weight)
+    mean_t, centred_t = _centre("t", t, omega, weight)
+    weighted_x, weighted_t = centred_x, centred_t
+    if omega is not None:
+        weighted_x, weighted_t = centred_x * omega[:, None], centred_t * omega[:, None]
     return Moments(
         weight,
-        weighted_x.sum(axis=0, dtype=np.float64),
-        weighted_t.sum(axis=0, dtype=np.float64),
-        (weighted_x.T @ x).astype(np.float64),
-        (weighted_x.T @ t).astype(np.float64),
-        np.einsum("pn,pn->n", weighted_t, t, dtype=np.float64),
+        weight * mean_x,
+        weight * mean_t,
+        (weighted_x.T @ centred_x) + weight * np.outer(mean_x, mean_x),
+        (weighted_x.T @ centred_t) + weight * np.outer(mean_x, mean_t),
+        np.einsum("pn,pn->n", weighted_t, centred_t, dtype=np.float64) + weight * mean_t**2,
     )
+
+
+def _check_precision(name: str, array: Array) -> None:
+    if array.dtype not in (np.float32, np.float64):
+        raise ValueError(
+            f"`{name}` must be float32 or float64: half precision loses the correlation. "
+            f"Received: {array.dtype}"
+        )
+
+
+def _centre(name: str, values: Array, omega: Array | None, weight: float) -> tuple[Array, Array]:
+    """Weighted mean of the rows, in float64, and the rows less that mean, in their own type."""
+    if omega is None:
+        total = values.sum(axis=0, dtype=np.float64)
+    else:
+        total = np.einsum("p,pk->k", omega, values, dtype=np.float64)
+    if not np.all(np.isfinite(total)):
+        raise ValueError(
+            f"`{name}` holds NaN or infinity: check the images, the teacher and the layers below."
+        )
+    mean = total / (weight or 1.0)  # rows of no weight add nothing, whatever their mean
+    return mean, values - mean.astype(values.dtype)
 
 
 def unexplained_variance(point: Moments, kernel: Array) -> float:
@@ -115,7 +141,7 @@ def unexplained_variance(point: Moments, kernel: Array) -> float:
     Means are taken out. 0 when the target does not vary.
     """
     total = float(point.target_variance.sum())
-    if total <= 0:
+    if total <= _ROUNDING * float(point.tt.sum()) / point.weight:
         return 0.0
     explained = 2.0 * np.sum(kernel * point.target_correlation) - np.sum(
         kernel * (point.correlation @ kernel)

@@ -61,7 +61,8 @@ def calibrate(
 
     Raises:
         ValueError: when the student has nothing to binarize, a unit is unknown, the data set is
-            empty or not finite, or a layer has no target.
+            empty or not finite, a model computes in half precision or has weights that are not
+            finite, or a layer has no target.
     """
     config = config or CalibrationConfig()
     started = time.perf_counter()
@@ -71,6 +72,8 @@ def calibrate(
             f"`student` {student.name!r} has no binary layer: nothing to calibrate. Build it "
             "with binary=True."
         )
+    for model in (student, teacher):
+        _check_precision(model)
     wanted = {unit.name for unit in known} if units is None else set(units)
     unknown = wanted - {unit.name for unit in known}
     if unknown:
@@ -110,6 +113,16 @@ def _take(dataset: Any, count: int) -> tuple[list[Any], list[Any] | None]:
             raise ValueError("Calibration images hold NaN or infinity.")
         batches.append(images)
     return batches, labels
+
+
+def _check_precision(model: Any) -> None:
+    for layer in model.layers:
+        if layer.compute_dtype in ("float16", "bfloat16"):
+            raise ValueError(
+                f"Calibration needs models that compute in float32: half precision loses the "
+                f"correlations. Received: layer {layer.name!r} of {model.name!r} with "
+                f"{layer.compute_dtype}. Build both without a mixed-precision policy."
+            )
 
 
 @dataclass(frozen=True)
@@ -267,13 +280,19 @@ class _Calibration:
 
 
 def sum_moments(batches: Iterable[tuple[Any, ...]]) -> linalg.Moments:
-    """Moments over batches of (x, t) or (x, t, omega) rows, holding one batch at a time."""
+    """Moments over batches of (x, t) or (x, t, omega) rows, holding one batch at a time.
+
+    Raises:
+        ValueError: when there is no batch, or none with a weight above 0.
+    """
     total: linalg.Moments | None = None
     for batch in batches:
         point = linalg.moments(*batch)
         total = point if total is None else total + point
     if total is None:
         raise ValueError("No batches to sum over.")
+    if total.weight == 0:
+        raise ValueError("All weights `omega` are 0: no position counts.")
     return total
 
 
@@ -342,7 +361,7 @@ def _latent(signs: Any, real: Any, margin: float) -> Any:
     """Where the training of a kernel starts: the signs, with the real kernel's magnitudes."""
     size = np.abs(real)
     if margin:
-        size = size * (margin / max(float(size.mean()), _SMALLEST_LATENT))
+        size = linalg.scaled_to_mean(size, margin)
     return signs * np.clip(size, _SMALLEST_LATENT, 1.0)
 
 
@@ -368,6 +387,8 @@ def threshold(values: Sequence[Any], rule: ThresholdRule) -> Any:
     share = -(-_THRESHOLD_SAMPLES // len(values))
     rows = (np.reshape(v, (-1, channels)) for v in values)
     samples = np.concatenate([_some_rows(r, share, rng) for r in rows])
+    if not np.all(np.isfinite(samples)):
+        raise ValueError("The inputs of a sign hold NaN or infinity: check the model's weights.")
     if rule == "median":
         return np.median(samples, axis=0)
     return linalg.lloyd_max_threshold(samples)
