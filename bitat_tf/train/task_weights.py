@@ -22,6 +22,9 @@ def task_weights(
     Returns:
         Per name and batch omega, (batch * height * width,), of mean 1 over all batches. All
         ones where the loss does not depend on a layer.
+
+    Raises:
+        ValueError: when a gradient is not finite.
     """
     outputs = [teacher.get_layer(name).output for name in names]
     probe = keras.Model(teacher.inputs, [*outputs, teacher.output])
@@ -32,7 +35,9 @@ def task_weights(
             *tensors, logits = probe(batch, training=False)
             loss = keras.losses.sparse_categorical_crossentropy(classes, logits, from_logits=True)
         gradients = tape.gradient(loss, tensors, unconnected_gradients="zero")
-        return [tf.reshape(tf.reduce_sum(g**2, axis=-1), [-1]) for g in gradients]
+        # A sure teacher has gradients whose squares float32 cannot hold.
+        squares = [tf.cast(g, tf.float64) ** 2 for g in gradients]
+        return [tf.reshape(tf.reduce_sum(s, axis=-1), [-1]) for s in squares]
 
     found: dict[str, list[Any]] = {name: [] for name in names}
     for index, batch in enumerate(images):
@@ -46,7 +51,8 @@ def task_weights(
 
 
 def _of_mean_one(values: list[Any]) -> list[Any]:
-    mean = float(np.mean(np.concatenate(values), dtype=np.float64))
-    if mean <= 0:
-        return [np.ones_like(v) for v in values]
-    return [(v / mean).astype(np.float32) for v in values]
+    mean = float(np.mean(np.concatenate(values)))
+    if not np.isfinite(mean):
+        raise ValueError("The teacher's loss gradient is not finite: check its weights.")
+    scaled = [v / mean if mean > 0 else np.ones_like(v) for v in values]
+    return [v.astype(np.float32) for v in scaled]
