@@ -1,21 +1,11 @@
 """A recipe carried out: data, teacher, calibration, training, conversion, figures.
 
-Everything lives in one run directory:
-
-    recipe.yaml       the resolved recipe
-    report.json       every figure so far (`results.RunResult`), with report.md and PNGs
-    teacher.keras     the float twin
-    calibrated.keras  the student straight after calibration, before training
-    student.keras     the trained student
-    model.tflite      its flatbuffer; teacher.tflite is the float twin's
-    logs/             TensorBoard
-
-Each phase reads what the one before left there, so `bitat convert` and the others can be run
-on a directory at any later time. Files appear whole or not at all.
+Everything lives in one run directory (`bitat_tf.run_directory` says what is there). Each phase
+reads what the one before left there, so `bitat convert` and the others can be run on a
+directory at any later time.
 """
 
 import dataclasses
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,27 +13,14 @@ from typing import Any
 
 from rich.console import Console
 
-from bitat_tf import bench, convert, data, machine, models, report, runtime, train
+from bitat_tf import bench, convert, data, machine, models, report, run_directory, runtime, train
 from bitat_tf._keras import keras, tf
-from bitat_tf.config import Recipe, load_recipe, save_recipe
-from bitat_tf.files import atomic_path, write_bytes
+from bitat_tf.config import Recipe, load_recipe
+from bitat_tf.files import write_bytes
 from bitat_tf.graph import binary_units
 from bitat_tf.loading import load_keras_model, read_flatbuffer
 from bitat_tf.records import to_mapping
 from bitat_tf.results import AuditReport, CalibrationResult, ModelScore, ParityReport, RunResult
-
-_ARTEFACTS = (
-    "report.json",
-    "report.md",
-    "training.png",
-    "calibration.png",
-    "scores.png",
-    "teacher.keras",
-    "calibrated.keras",
-    "student.keras",
-    "model.tflite",
-    "teacher.tflite",
-)
 
 # Images per batch where only a forward pass is made.
 _EVALUATION_BATCH = 500
@@ -97,28 +74,14 @@ class Run:
             OSError: when the directory cannot be written.
         """
         folder = Path(folder)
-        if folder.exists() and not folder.is_dir():
-            raise ValueError(f"The output {folder} is a file, not a directory.")
-        if folder.is_dir() and any(folder.iterdir()):
-            if not (folder / "recipe.yaml").is_file():
-                raise ValueError(f"The output directory {folder} holds something else than a run.")
-            if not overwrite:
-                raise ValueError(
-                    f"The output directory {folder} is not empty. Choose another with --out, or "
-                    "replace the run in it with --overwrite."
-                )
+        run_directory.check_free(folder, overwrite=overwrite)
         result = RunResult(
             to_mapping(recipe), machine.versions(), machine.describe(), command=command
         )
         run = cls(folder, recipe, result, console)
         run._images = images
         run._check()
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in _ARTEFACTS:
-            (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder / "logs", ignore_errors=True)
-        with atomic_path(folder / "recipe.yaml") as temporary:
-            save_recipe(recipe, temporary)
+        run_directory.start(folder, recipe)
         run._update()
         return run
 
@@ -199,7 +162,7 @@ class Run:
         Raises:
             ValueError: when the run has not come so far, or the file is damaged.
         """
-        return load_keras_model(self.folder / f"{name}.keras")
+        return load_keras_model(run_directory.model_path(self.folder, name))
 
     def flatbuffer(self, name: str = "model") -> bytes:
         """One of the run's flatbuffers: `"model"` or `"teacher"`."""
@@ -214,6 +177,7 @@ class Run:
         steps = config.epochs * per_epoch
         points = self._train(
             train.Distilled(teacher),
+            "teacher",
             "float teacher",
             steps,
             config.batch_size,
@@ -221,13 +185,13 @@ class Run:
             log_steps=per_epoch,
         )
         self._recompute_batchnorm(teacher, config.batch_size)
-        self._save_model(teacher, "teacher")
+        run_directory.save_model(self.folder, "teacher", teacher)
         self._update(teacher_curve=points)
         return teacher
 
     def adopt_teacher(self, teacher: Any, source: "Run") -> None:
         """Take another run's trained teacher, with its curve."""
-        self._save_model(teacher, "teacher")
+        run_directory.save_model(self.folder, "teacher", teacher)
         self._update(teacher_curve=source.result.teacher_curve)
 
     def calibrate(self, teacher: Any) -> Any:
@@ -241,7 +205,7 @@ class Run:
             config=self.recipe.calibration,
             progress=lambda name, done, total: self._say(f"calibration: {done}/{total} {name}"),
         )
-        self._save_model(student, "calibrated")
+        run_directory.save_model(self.folder, "calibrated", student)
         self._say(f"calibration: {result.images} images in {result.seconds:.1f} s")
         self._update(calibration=result)
         return student
@@ -264,6 +228,7 @@ class Run:
         decay = None if isinstance(stages, train.Stages) else stages.weight_decay
         points = self._train(
             train.Distilled(student, teacher, weight, config.temperature, decay),
+            "student",
             "binary student",
             config.steps,
             config.batch_size,
@@ -272,7 +237,7 @@ class Run:
             stages=stages,
         )
         self._recompute_batchnorm(student, config.batch_size)
-        self._save_model(student, "student")
+        run_directory.save_model(self.folder, "student", student)
         self._update(student_curve=points, stages=tuple(stages.entered))
         if isinstance(stages, train.Stages) and stages.calibrations:
             # A progressive schedule calibrated stage by stage.
@@ -303,7 +268,7 @@ class Run:
         """Accuracy on the test split of every model the run has by now."""
         scores = []
         for label, name in ((FLOAT, "teacher"), (ONE_SHOT, "calibrated"), (TRAINED, "student")):
-            if (self.folder / f"{name}.keras").exists():
+            if run_directory.model_path(self.folder, name).exists():
                 accuracy = self.accuracy(self.load_model(name))
                 scores.append(ModelScore(label, accuracy, self._twin_size(name)))
         if (self.folder / "model.tflite").exists():
@@ -374,7 +339,7 @@ class Run:
                 "No flatbuffer was written."
             )
         write_bytes(self.folder / "model.tflite", flatbuffer)
-        if (self.folder / "teacher.keras").exists():
+        if run_directory.model_path(self.folder, "teacher").exists():
             twin = convert.export_float(self.load_model("teacher"))
             write_bytes(self.folder / "teacher.tflite", twin)
         return audit, parity
@@ -398,6 +363,7 @@ class Run:
     def _train(
         self,
         model: Any,
+        name: str,
         title: str,
         steps: int,
         batch_size: int,
@@ -406,7 +372,7 @@ class Run:
         log_steps: int,
         stages: Any = None,
     ) -> tuple[Any, ...]:
-        """Train under a monitor; the logged curve."""
+        """Train under a monitor that keeps checkpoints under `name`; the logged curve."""
         started = time.perf_counter()
         validation = self.images.validation(_EVALUATION_BATCH)
         infer = tf.function(lambda images: model.student(images, training=False))
@@ -417,6 +383,9 @@ class Run:
             log_dir=self.folder / "logs" / title.replace(" ", "-"),
             console=self.console,
             validate=lambda: train.accuracy(infer, validation),
+            checkpoint=train.Checkpoint(
+                model.student, run_directory.checkpoint_path(self.folder, name)
+            ),
         ) as monitor:
             if stages is not None:
                 stages.on_stage = monitor.stage
@@ -446,10 +415,6 @@ class Run:
         test = self.images.test(_EVALUATION_BATCH).unbatch()
         chosen = test.take(count) if count else test
         return tf.stack([image for image, _ in chosen]).numpy()
-
-    def _save_model(self, model: Any, name: str) -> None:
-        with atomic_path(self.folder / f"{name}.keras") as temporary:
-            model.save(temporary)
 
     def _timed(self, phase: str, seconds: float) -> None:
         self._update(seconds={**self.result.seconds, phase: round(seconds, 1)})

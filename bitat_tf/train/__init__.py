@@ -4,6 +4,7 @@ from bitat_tf.train.annealing import Annealing
 from bitat_tf.train.batchnorm import recompute_batchnorm
 from bitat_tf.train.calibrate import calibrate
 from bitat_tf.train.callbacks import BitatCallback
+from bitat_tf.train.checkpoint import Checkpoint
 from bitat_tf.train.distill import Distilled
 from bitat_tf.train.evaluate import accuracy
 from bitat_tf.train.loop import cosine_adam, train
@@ -17,6 +18,7 @@ __all__ = [
     "METHODS",
     "Annealing",
     "BitatCallback",
+    "Checkpoint",
     "Distilled",
     "Method",
     "Monitor",

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bitat_tf._keras import tf
 from bitat_tf.results import StageRecord, TrainingPoint
+from bitat_tf.train.checkpoint import Checkpoint
 
 
 class TrainingError(RuntimeError):
@@ -32,6 +33,7 @@ class Monitor:
         console: where progress is shown: a live bar on a terminal, else one plain line per
             logged point. None shows nothing.
         validate: gives the validation accuracy at a logged point; may be None.
+        checkpoint: saved at every logged point at which all is finite; may be None.
 
     Attributes:
         points: the curve so far.
@@ -46,12 +48,14 @@ class Monitor:
         log_dir: Path | None = None,
         console: Console | None = None,
         validate: Callable[[], float] | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         self.title = title
         self.steps = steps
         self.log_steps = log_steps
         self.points: list[TrainingPoint] = []
         self._validate = validate
+        self._checkpoint = checkpoint
         self._console = console
         self._writer = tf.summary.create_file_writer(str(log_dir)) if log_dir else None
         self._sums = [0.0, 0.0, 0]
@@ -94,13 +98,10 @@ class Monitor:
             accuracy: of its batch, in [0, 1].
 
         Raises:
-            TrainingError: when the loss is not finite.
+            TrainingError: when the loss is not finite, or at a logged point the model.
         """
         if not math.isfinite(loss):
-            raise TrainingError(
-                f"{self.title}: the loss became {loss} at step {step}. Lower the learning rate, "
-                "or check the images for NaN."
-            )
+            raise self._failure(f"The loss became {loss} at step {step}.")
         self._sums = [self._sums[0] + loss, self._sums[1] + accuracy, self._sums[2] + 1]
         if self._bar is not None:
             self._bar.update(self._task, advance=1, loss=loss, accuracy=accuracy)
@@ -117,7 +118,12 @@ class Monitor:
     def _log(self, done: int) -> None:
         loss, accuracy, count = self._sums
         self._sums = [0.0, 0.0, 0]
-        validation = self._validate() if self._validate is not None else None
+        try:
+            validation = self._validate() if self._validate is not None else None
+            if self._checkpoint is not None:
+                self._checkpoint.save(done)
+        except FloatingPointError as err:
+            raise self._failure(f"At logged step {done}: {err}") from err
         point = TrainingPoint(done, loss / count, accuracy / count, validation)
         self.points.append(point)
         self._scalar("train/loss", point.loss, done)
@@ -129,6 +135,12 @@ class Monitor:
         elapsed = time.perf_counter() - self._started
         left = elapsed / done * (self.steps - done)
         self._say(f"{text}  left {left:.0f} s")
+
+    def _failure(self, reason: str) -> TrainingError:
+        kept = f" {self._checkpoint}" if self._checkpoint is not None else ""
+        return TrainingError(
+            f"{self.title}: {reason}{kept} Lower the learning rate, or check the images for NaN."
+        )
 
     def _scalar(self, name: str, value: Any, step: int) -> None:
         if self._writer is not None:
