@@ -1,10 +1,14 @@
 """The choice of Keras, in fresh interpreters: it can only be made once per process."""
 
+import configparser
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parents[1]
 
 
 def run(code, **environment):
@@ -15,6 +19,7 @@ def run(code, **environment):
         text=True,
         env={**clean, **environment},
         timeout=120,
+        cwd=ROOT,
     )
 
 
@@ -45,6 +50,33 @@ def test_keras_3_first_is_one_clear_error_with_the_remedy(touch):
 def test_an_environment_that_asks_for_keras_3_is_refused():
     done = run("import bitat_tf", TF_USE_LEGACY_KERAS="0")
     assert "ImportError: bitat_tf needs Keras 2, but TF_USE_LEGACY_KERAS='0'" in done.stderr
+
+
+def test_the_installed_command_says_so_in_one_line():
+    command = (
+        "import sys; from bitat_command import main; sys.argv = ['bitat', *{}]; sys.exit(main())"
+    )
+    done = run(command.format(["--help"]), TF_USE_LEGACY_KERAS="0")
+    assert done.returncode == 2
+    assert done.stderr.startswith("bitat: bitat_tf needs Keras 2, but TF_USE_LEGACY_KERAS='0'")
+    assert len(done.stderr.splitlines()) == 1
+    verbose = run(command.format(["report", "x", "--verbose"]), TF_USE_LEGACY_KERAS="0")
+    assert verbose.returncode == 2
+    assert "Traceback" in verbose.stderr
+    fine = run(command.format(["--help"]))
+    assert fine.returncode == 0
+    assert fine.stdout.startswith("usage: bitat")
+
+
+def test_the_command_is_what_the_package_installs():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    assert setup["options.entry_points"]["console_scripts"].split() == [
+        "bitat",
+        "=",
+        "bitat_command:main",
+    ]
+    assert setup["options"]["py_modules"].split() == ["bitat_command"]
 
 
 def test_tensorflow_s_messages_can_be_had():
