@@ -190,7 +190,8 @@ class Run:
             **self.recipe.model.arguments,
         }
         if binary:
-            arguments = {**self.method.layer_options, **arguments}
+            options = train.option_layers(self.recipe.student)
+            arguments = {**self.method.layer_options, **options, **arguments}
         return models.build(self.recipe.model.name, **arguments, binary=binary)
 
     def load_model(self, name: str) -> Any:
@@ -261,15 +262,24 @@ class Run:
         keras.utils.set_random_seed(self.recipe.seed)
         stages = self._stages(student, teacher)
         weight = config.distill_weight if method.distill_weight is None else method.distill_weight
-        decay = None if isinstance(stages, train.Stages) else stages.weight_decay
+        decay = None
+        also: Sequence[train.BeforeStep] = ()
+        if isinstance(stages, train.Annealing):
+            decay = stages.weight_decay
+        else:
+            images, batches = self._calibration_images(), self.recipe.calibration.batches
+            also = train.option_steps(student, stages.schedule, config, images, batches)
         points = self._train(
-            train.Distilled(student, teacher, weight, config.temperature, decay),
+            train.Distilled(
+                student, teacher, weight, config.temperature, decay, config.quantization_loss
+            ),
             "binary student",
             config.steps,
             config.batch_size,
             method.optimizer(config.learning_rate, config.steps),
             log_steps=config.log_steps,
             stages=stages,
+            also=also,
         )
         self._recompute_batchnorm(student, config.batch_size)
         self._save_model(student, "student")
@@ -405,8 +415,9 @@ class Run:
         *,
         log_steps: int,
         stages: Any = None,
+        also: Sequence[train.BeforeStep] = (),
     ) -> tuple[Any, ...]:
-        """Train under a monitor; the logged curve."""
+        """Train under a monitor; the logged curve. `also` is asked after the stages."""
         started = time.perf_counter()
         validation = self.images.validation(_EVALUATION_BATCH)
         infer = tf.function(lambda images: model.student(images, training=False))
@@ -426,7 +437,7 @@ class Run:
                 steps,
                 optimizer,
                 monitor,
-                stages=stages,
+                stages=None if stages is None else train.InTurn(stages, *also),
                 trainer=self.recipe.student.trainer,
             )
         self._timed(title, time.perf_counter() - started)
