@@ -19,6 +19,7 @@ Trainer = Literal["fit", "loop"]
 ThresholdRule = Literal["lloyd_max", "median", "zero"]
 CodeSearch = Literal["correlation", "diagonal"]
 Target = Literal["joined", "branch"]
+ReleaseOrder = Literal["most_first", "least_first"]
 # What each of them does: `bitat_tf.train.methods`.
 MethodName = Literal[
     "bitat",
@@ -162,7 +163,14 @@ class StudentConfig:
         trainer: `"fit"` (Keras callback) or `"loop"` (the custom loop); same result.
         order: in which order layers become binary.
         progressive_steps: steps over which they do; 0 makes all binary before step 0. Of
-            `"bitat"` only, as is `order`.
+            `"bitat"` only, as are `order` and the next four.
+        refresh_steps: steps between two refreshes of each layer's tracked correlation and of
+            its transform, the first before step 0; 0 leaves them as calibrated.
+        quantization_loss: weight of the importance-weighted quantization error in the loss.
+        release_steps: steps over which the directions of each binary kernel become 1-bit, from
+            the step at which its layer becomes binary; 0 binarizes kernels at once.
+        release_order: which directions become so first, the `"most_first"` important or the
+            `"least_first"`.
         distill_weight: share of the teacher's distribution in the loss, in [0, 1].
         temperature: of both distributions in the distillation term.
         batchnorm_batches: training batches from which BatchNorm statistics are recomputed
@@ -177,6 +185,10 @@ class StudentConfig:
     trainer: Trainer = "fit"
     order: Order = "bottom_up"
     progressive_steps: int = 0
+    refresh_steps: int = 0
+    quantization_loss: float = 0.0
+    release_steps: int = 0
+    release_order: ReleaseOrder = "most_first"
     distill_weight: float = 0.0
     temperature: float = 1.0
     batchnorm_batches: int = 16
@@ -193,12 +205,27 @@ class StudentConfig:
             f"at least 0 and below student.steps={self.steps}",
             self.progressive_steps,
         )
+        for name in ("refresh_steps", "quantization_loss", "release_steps"):
+            check(getattr(self, name) >= 0, f"student.{name}", "at least 0", getattr(self, name))
+        check(
+            self.progressive_steps + self.release_steps < self.steps,
+            "student.release_steps",
+            f"such that progressive_steps + release_steps are below student.steps={self.steps}",
+            self.release_steps,
+        )
         check(
             self.method == "bitat" or self.progressive_steps == 0,
             "student.progressive_steps",
             f"0 with student.method={self.method}, which has a schedule of its own",
             self.progressive_steps,
         )
+        for name in ("refresh_steps", "quantization_loss", "release_steps"):
+            check(
+                self.method == "bitat" or getattr(self, name) == 0,
+                f"student.{name}",
+                f"0 with student.method={self.method}, which has no transform",
+                getattr(self, name),
+            )
         check(
             0 <= self.distill_weight <= 1,
             "student.distill_weight",

@@ -153,7 +153,8 @@ class Run:
             **self.recipe.model.arguments,
         }
         if binary:
-            arguments = {**self.method.layer_options, **arguments}
+            options = train.option_layers(self.recipe.student)
+            arguments = {**self.method.layer_options, **options, **arguments}
         return models.build(self.recipe.model.name, **arguments, binary=binary)
 
     def load_model(self, name: str) -> Any:
@@ -225,9 +226,17 @@ class Run:
         keras.utils.set_random_seed(self.recipe.seed)
         stages = self._stages(student, teacher)
         weight = config.distill_weight if method.distill_weight is None else method.distill_weight
-        decay = None if isinstance(stages, train.Stages) else stages.weight_decay
+        decay = None
+        also: Sequence[train.BeforeStep] = ()
+        if isinstance(stages, train.Annealing):
+            decay = stages.weight_decay
+        else:
+            images, batches = self._calibration_images(), self.recipe.calibration.batches
+            also = train.option_steps(student, stages.schedule, config, images, batches)
         points = self._train(
-            train.Distilled(student, teacher, weight, config.temperature, decay),
+            train.Distilled(
+                student, teacher, weight, config.temperature, decay, config.quantization_loss
+            ),
             "student",
             "binary student",
             config.steps,
@@ -235,6 +244,7 @@ class Run:
             method.optimizer(config.learning_rate, config.steps),
             log_steps=config.log_steps,
             stages=stages,
+            also=also,
         )
         self._recompute_batchnorm(student, config.batch_size)
         run_directory.save_model(self.folder, "student", student)
@@ -371,8 +381,12 @@ class Run:
         *,
         log_steps: int,
         stages: Any = None,
+        also: Sequence[train.BeforeStep] = (),
     ) -> tuple[Any, ...]:
-        """Train under a monitor that keeps checkpoints under `name`; the logged curve."""
+        """Train under a monitor that keeps checkpoints under `name`; the logged curve.
+
+        `also` is asked before every step, after the stages.
+        """
         started = time.perf_counter()
         validation = self.images.validation(_EVALUATION_BATCH)
         infer = tf.function(lambda images: model.student(images, training=False))
@@ -395,7 +409,7 @@ class Run:
                 steps,
                 optimizer,
                 monitor,
-                stages=stages,
+                stages=None if stages is None else train.InTurn(stages, *also),
                 trainer=self.recipe.student.trainer,
             )
         self._timed(title, time.perf_counter() - started)

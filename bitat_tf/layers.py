@@ -12,6 +12,7 @@ turns layers on from the bottom to the top.
 from typing import Any
 
 from bitat_tf._keras import keras, tf
+from bitat_tf.importance import ReleaseQuantizer
 from bitat_tf.linalg import block_count
 from bitat_tf.quantizers import (
     ACTIVATION_QUANTIZER,
@@ -100,7 +101,8 @@ class BitatConv2D(lq.layers.QuantConv2D):
         max_block: of the transform.
         kernel_quantizer, kernel_constraint: Larq's arguments; the defaults are +-1 kernels
             with a straight-through gradient and latent weights clipped to [-1, 1].
-            `bitat_tf.quantizers` has more quantizers than Larq, by name as well.
+            `bitat_tf.quantizers` has more quantizers than Larq, by name as well, and
+            `bitat_tf.importance` those that release the directions of the transform to 1 bit.
 
     Raises:
         ValueError: when asked for a bias (the BatchNorm behind has one) or for groups.
@@ -140,6 +142,8 @@ class BitatConv2D(lq.layers.QuantConv2D):
         self.kernel_quantizer = self._get_quantizer("kernel")
         self.max_block = max_block
         self.transform = OrthonormalTransform(max_block, name="transform")
+        if isinstance(self.kernel_quantizer, ReleaseQuantizer):
+            self.kernel_quantizer.bind(self.transform)
 
     def build(self, input_shape: Any) -> None:
         """Make kernel, switch and transform for (batch, height, width, c_in)."""

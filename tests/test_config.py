@@ -27,6 +27,10 @@ def test_a_recipe_survives_saving(tmp_path):
         ("student.steps=true", "`student.steps` must be of type int"),
         ("student.steps=0", "`student.steps` must be at least 1"),
         ("student.progressive_steps=1600", "below student.steps"),
+        ("student.refresh_steps=-1", "`student.refresh_steps` must be at least 0"),
+        ("student.quantization_loss=-0.1", "`student.quantization_loss` must be at least 0"),
+        ("student.release_steps=1600", r"progressive_steps \+ release_steps are below"),
+        ("student.release_order=random", "one of 'most_first', 'least_first'"),
         ("student.learning_rate=fast", "`student.learning_rate` must be a number"),
         ("calibration.threshold=mean", "one of 'lloyd_max', 'median', 'zero'"),
         ("data.validation_fraction=1.5", "between 0 and 1"),
@@ -40,6 +44,13 @@ def test_a_bad_setting_is_one_clear_line(setting, message):
     with pytest.raises(ValueError, match=message) as caught:
         config.load_recipe("cifar10-nano", [setting])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["refresh_steps", "quantization_loss", "release_steps"])
+def test_what_needs_a_transform_is_of_bitat_only(option):
+    assert getattr(config.StudentConfig(**{option: 5}), option) == 5
+    with pytest.raises(ValueError, match=rf"`student.{option}` must be 0 with .*=ste"):
+        config.StudentConfig(method="ste", **{option: 5})
 
 
 def test_scientific_notation_that_yaml_reads_as_text_is_a_number():

@@ -165,6 +165,47 @@ def test_error_is_the_sum_over_directions_by_their_importance(problem):
     )
 
 
+@given(problems, st.sampled_from([1, 2, 3]))
+@settings(deadline=None, max_examples=40)
+def test_the_correlation_of_a_batch_is_that_of_its_moments(problem, blocks):
+    _, outputs, positions, seed = problem
+    x, t = make(6, outputs, positions, seed)
+    expected = linalg.diagonal_blocks(linalg.moments(x, t).correlation, blocks)
+    np.testing.assert_allclose(linalg.batch_correlation(x, blocks), expected, atol=1e-12)
+
+
+@given(st.integers(0, 10_000), st.floats(0, 0.99), st.sampled_from([1, 3]))
+@settings(deadline=None, max_examples=20)
+def test_the_basis_stays_orthonormal_and_true_over_many_refreshes(seed, momentum, blocks):
+    # in float32, as the layers hold it; fewer positions than inputs, and one dead input
+    rng = np.random.default_rng(seed)
+    tracked = np.tile(np.eye(24 // blocks, dtype=np.float32), (blocks, 1, 1))
+    mixing = rng.normal(size=(24, 24))
+    for _ in range(30):
+        mixing += 0.3 * rng.normal(size=mixing.shape)
+        x = np.where(rng.normal(size=(10, 24)) @ mixing < 0, -1.0, 1.0)
+        x[:, 5] = 1.0
+        measured = linalg.batch_correlation(x, blocks)
+        tracked = linalg.moving_average(tracked, measured, momentum).astype(np.float32)
+        vectors, importance = (a.astype(np.float32) for a in linalg.basis(tracked))
+        for c, v, s in zip(tracked, vectors, importance, strict=True):
+            np.testing.assert_allclose(v.T @ v, np.eye(len(v)), atol=1e-5)
+            np.testing.assert_allclose(v @ np.diag(s) @ v.T, c, atol=1e-4)
+            assert np.all(s >= 0)
+            assert np.all(np.diff(s) <= 0)
+
+
+def test_a_moving_average_forgets_its_start_and_comes_to_what_it_is_given():
+    x, _ = make(6, 1, 40, seed=21)
+    measured = linalg.batch_correlation(x, 2)
+    tracked = np.tile(np.eye(3), (2, 1, 1))
+    np.testing.assert_array_equal(linalg.moving_average(tracked, measured, 0.0), measured)
+    for count in range(1, 30):
+        tracked = linalg.moving_average(tracked, measured, 0.5)
+        left = 0.5**count * (np.eye(3) - measured)
+        np.testing.assert_allclose(tracked - measured, left, atol=1e-12)
+
+
 def test_rotate_and_unrotate_are_inverse():
     x, t = make(12, 3, 50, seed=5)
     blocks = linalg.diagonal_blocks(linalg.moments(x, t).correlation, 3)

@@ -32,6 +32,7 @@ from bitat_tf.linalg.statistics import (
     closed_form_batchnorm,
     lloyd_max_threshold,
 )
+from bitat_tf.linalg.tracking import batch_correlation, moving_average
 from bitat_tf.linalg.transform import (
     basis,
     block_count,
@@ -45,6 +46,7 @@ __all__ = [
     "BatchNormValues",
     "Moments",
     "basis",
+    "batch_correlation",
     "binary_least_squares",
     "block_count",
     "closed_form_batchnorm",
@@ -53,6 +55,7 @@ __all__ = [
     "importance_weighted_error",
     "lloyd_max_threshold",
     "moments",
+    "moving_average",
     "optimal_scale",
     "ridge_strength",
     "rotate",

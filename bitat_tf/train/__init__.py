@@ -7,30 +7,39 @@ from bitat_tf.train.callbacks import BitatCallback
 from bitat_tf.train.checkpoint import Checkpoint
 from bitat_tf.train.distill import Distilled
 from bitat_tf.train.evaluate import accuracy
-from bitat_tf.train.loop import cosine_adam, train
+from bitat_tf.train.loop import BeforeStep, InTurn, cosine_adam, train
 from bitat_tf.train.methods import METHODS, Method, method
 from bitat_tf.train.monitor import Monitor, TrainingError
+from bitat_tf.train.options import option_layers, option_steps
+from bitat_tf.train.release import Release
 from bitat_tf.train.schedule import Schedule, Stage
 from bitat_tf.train.stages import Stages
+from bitat_tf.train.tracking import Tracking
 from bitat_tf.train.transfer import copy_float_weights
 
 __all__ = [
     "METHODS",
     "Annealing",
+    "BeforeStep",
     "BitatCallback",
     "Checkpoint",
     "Distilled",
+    "InTurn",
     "Method",
     "Monitor",
+    "Release",
     "Schedule",
     "Stage",
     "Stages",
+    "Tracking",
     "TrainingError",
     "accuracy",
     "calibrate",
     "copy_float_weights",
     "cosine_adam",
     "method",
+    "option_layers",
+    "option_steps",
     "recompute_batchnorm",
     "train",
 ]

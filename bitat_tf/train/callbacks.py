@@ -1,9 +1,11 @@
 """`model.fit` under a schedule."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from bitat_tf._keras import keras
 from bitat_tf.config import CalibrationConfig
+from bitat_tf.train.loop import BeforeStep, InTurn
 from bitat_tf.train.schedule import Schedule
 from bitat_tf.train.stages import Stages
 
@@ -17,6 +19,7 @@ class BitatCallback(keras.callbacks.Callback):
         schedule: over the model's binary units; its `total_steps` is not enforced here.
         teacher, calibration_data, config: as in `train.stages.Stages`; needed by progressive
             schedules only.
+        also: asked before every step after the stages, such as `Tracking` and `Release`.
 
     Example:
         >>> student.fit(train, callbacks=[BitatCallback(schedule)])  # doctest: +SKIP
@@ -29,9 +32,11 @@ class BitatCallback(keras.callbacks.Callback):
         teacher: Any = None,
         calibration_data: Any = None,
         config: CalibrationConfig | None = None,
+        also: Sequence[BeforeStep] = (),
     ) -> None:
         super().__init__()
         self.schedule = schedule
+        self.also = tuple(also)
         self.stages: Stages | None = None
         self._arguments = {
             "teacher": teacher,
@@ -45,6 +50,6 @@ class BitatCallback(keras.callbacks.Callback):
         self.stages = Stages(student, self.schedule, **self._arguments)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Enter a stage when its step has come."""
+        """Enter a stage when its step has come, and ask the others."""
         if self.stages is not None:
-            self.stages.before_step(int(self.model.optimizer.iterations))
+            InTurn(self.stages, *self.also).before_step(int(self.model.optimizer.iterations))

@@ -2,12 +2,15 @@
 
 loss = (1 - w) CE(y, z) + w T^2 KL(softmax(z_teacher / T) || softmax(z / T))
 
-`Distilled` puts it behind `model.fit`; both trainers run `optimizer_step`.
+To it come penalties on the kernels where a method or a recipe has them. `Distilled` puts it
+behind `model.fit`; both trainers run `optimizer_step`.
 """
 
 from typing import Any
 
 from bitat_tf._keras import keras, tf
+from bitat_tf.importance import quantization_error
+from bitat_tf.layers import BitatConv2D
 from bitat_tf.records import check
 
 
@@ -43,9 +46,11 @@ class Distilled(keras.Model):
         weight, temperature: of `student_loss`.
         weight_decay: variable lambda of the penalty lambda/2 |W|^2 over all convolution
             kernels, for a method that changes it during the training; None is no penalty.
+        quantization_loss: weight of `mean_quantization_error`.
 
     Raises:
-        ValueError: when a weight above 0 has no teacher.
+        ValueError: when a weight above 0 has no teacher, or the student no binary convolution
+            whose error could be in the loss.
     """
 
     def __init__(
@@ -55,9 +60,16 @@ class Distilled(keras.Model):
         weight: float = 0.0,
         temperature: float = 1.0,
         weight_decay: Any = None,
+        quantization_loss: float = 0.0,
     ) -> None:
         super().__init__()
         check(0 <= weight <= 1, "weight", "between 0 and 1", weight)
+        check(quantization_loss >= 0, "quantization_loss", "at least 0", quantization_loss)
+        if quantization_loss and not _binary_convolutions(student):
+            raise ValueError(
+                "`quantization_loss` needs a student with binary convolutions. "
+                f"Received: {student.name!r}, which has none"
+            )
         if weight and teacher is None:
             raise ValueError("`teacher` is needed to distil. Received: None")
         self.student = student
@@ -66,6 +78,7 @@ class Distilled(keras.Model):
         self.weight = weight
         self.temperature = temperature
         self.weight_decay = weight_decay
+        self.quantization_loss = quantization_loss
         self.loss_tracker = keras.metrics.Mean(name="loss")
         self.accuracy_tracker = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
 
@@ -103,6 +116,29 @@ def kernel_energy(model: Any) -> Any:
     return tf.add_n([tf.nn.l2_loss(tf.convert_to_tensor(kernel)) for kernel in kernels])
 
 
+def mean_quantization_error(model: Any) -> Any:
+    """`importance.quantization_error`, averaged over all binary convolutions; a scalar.
+
+    Under the correlation that each layer's transform holds. A layer that is not active counts
+    with 0.
+    """
+    errors = [
+        tf.where(
+            layer.active,
+            quantization_error(
+                tf.convert_to_tensor(layer.kernel.latent_variable), layer.transform.correlation
+            ),
+            0.0,
+        )
+        for layer in _binary_convolutions(model)
+    ]
+    return tf.add_n(errors) / len(errors)
+
+
+def _binary_convolutions(model: Any) -> list[Any]:
+    return [layer for layer in model.layers if isinstance(layer, BitatConv2D)]
+
+
 def optimizer_step(model: Distilled, optimizer: Any, images: Any, labels: Any) -> tuple[Any, Any]:
     """Forward, backward and update on one batch; what both `fit` and the custom loop run.
 
@@ -116,6 +152,8 @@ def optimizer_step(model: Distilled, optimizer: Any, images: Any, labels: Any) -
         loss += tf.add_n(model.student.losses) if model.student.losses else 0.0
         if model.weight_decay is not None:
             loss += model.weight_decay * kernel_energy(model.student)
+        if model.quantization_loss:
+            loss += model.quantization_loss * mean_quantization_error(model.student)
     optimizer.minimize(loss, model.student.trainable_variables, tape=tape)
     hits = keras.metrics.sparse_categorical_accuracy(labels, logits)
     return loss, tf.reduce_mean(hits)

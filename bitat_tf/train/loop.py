@@ -13,10 +13,22 @@ from bitat_tf.train.monitor import Monitor
 
 
 class BeforeStep(Protocol):
-    """What a trainer asks before every step: `Stages`, or a method's `Annealing`."""
+    """What a trainer asks before every step, such as `Stages` or a method's `Annealing`."""
 
     def before_step(self, step: int) -> None:
         """Bring the student into the state that optimizer step `step` trains."""
+
+
+class InTurn:
+    """Several of them as one, asked in the order given."""
+
+    def __init__(self, *parts: BeforeStep) -> None:
+        self.parts = parts
+
+    def before_step(self, step: int) -> None:
+        """Ask all of them."""
+        for part in self.parts:
+            part.before_step(step)
 
 
 def cosine_adam(learning_rate: float, steps: int, warmup_steps: int = 0) -> Any:

@@ -132,6 +132,23 @@ def test_a_progressive_run_reports_the_calibrations_it_was_made_of(tmp_path):
     assert len(result.calibration.layers) == 8
 
 
+def test_a_recipe_can_switch_every_option_of_the_training_on(tmp_path):
+    settings = ("teacher.epochs=1", "student.steps=12", "student.refresh_steps=4")
+    settings += ("student.quantization_loss=0.1", "student.release_steps=6")
+    settings += ("student.release_order=least_first", "student.batchnorm_batches=4")
+    small = [part for setting in settings for part in ("--set", setting)]
+    run = tmp_path / "run"
+    assert main(["train", "digits-demo", *small, "--out", str(run)]) == 0
+    first, last = (
+        keras.models.load_model(run / f"{name}.keras", compile=False)
+        for name in ("calibrated", "student")
+    )
+    before, after = (model.get_layer("block1_conv3x3") for model in (first, last))
+    assert type(after.kernel_quantizer).__name__ == "ReleaseLeastFirst"
+    assert (before.transform.correlation.numpy() != after.transform.correlation.numpy()).any()
+    assert convert.audit(convert.export(last)).binary_convolutions == 8
+
+
 def test_the_same_seed_gives_the_same_run(tmp_path):
     small = [
         "--set",

@@ -5,9 +5,10 @@ import io
 import numpy as np
 import pytest
 
-from bitat_tf import train
+from bitat_tf import config, models, train
 from bitat_tf._keras import keras, tf
 from bitat_tf.graph import binary_units
+from bitat_tf.importance import quantization_error
 
 STEPS = 12
 
@@ -56,6 +57,94 @@ def test_fit_and_loop_run_the_same_stages_to_the_same_weights(
     assert [p.step for p in fit[2]] == [4, 8, 12]
     for a, b in zip(fit[0], loop[0], strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+OPTIONS = config.StudentConfig(
+    steps=STEPS, refresh_steps=3, quantization_loss=0.1, release_steps=4, progressive_steps=6
+)
+
+
+def run_with_options(trainer, options, teacher, images, labels):
+    """All options on, as a recipe has them."""
+    keras.utils.set_random_seed(0)
+    student = models.build(
+        "mobilenet_v1_react_nano", **options, **train.option_layers(OPTIONS), max_block=16
+    )
+    schedule = schedule_for(student, progressive_steps=OPTIONS.progressive_steps)
+    batches = [images[:96], images[96:]]
+    stages = train.Stages(student, schedule, teacher=teacher, calibration_data=batches)
+    also = train.option_steps(student, schedule, OPTIONS, batches, 2)
+    distilled = train.Distilled(student, quantization_loss=OPTIONS.quantization_loss)
+    with train.Monitor("test", STEPS, log_steps=4) as monitor:
+        train.train(
+            distilled,
+            endless(images, labels),
+            STEPS,
+            train.cosine_adam(1e-2, STEPS),
+            monitor,
+            stages=train.InTurn(stages, *also),
+            trainer=trainer,
+        )
+    return student, monitor.points
+
+
+def test_fit_and_loop_are_the_same_with_all_options(tiny_options, tiny_teacher, images, labels):
+    fit, loop = (
+        run_with_options(t, tiny_options, tiny_teacher, images, labels) for t in ("fit", "loop")
+    )
+    assert fit[1] == loop[1]
+    for a, b in zip(fit[0].get_weights(), loop[0].get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert all(unit.binary for unit in binary_units(fit[0]))
+
+
+def test_options_that_are_off_add_nothing(tiny_student, images):
+    plain = config.StudentConfig()
+    assert train.option_layers(plain) == {}
+    assert train.option_steps(tiny_student, schedule_for(tiny_student), plain, [images], 1) == ()
+
+
+def test_the_quantization_loss_is_the_mean_of_the_layers_errors(
+    tiny_student, tiny_teacher, images, labels
+):
+    train.calibrate(tiny_student, tiny_teacher, [images])
+    units = binary_units(tiny_student)
+    errors = [
+        float(quantization_error(c.kernel.latent_variable, c.transform.correlation))
+        for unit in units
+        for c in unit.convolutions
+    ]
+    mean = train.distill.mean_quantization_error
+    assert float(mean(tiny_student)) == pytest.approx(np.mean(errors))
+    assert np.mean(errors) > 0.05
+    units[-1].activate(False)  # one convolution: it counts with 0
+    assert float(mean(tiny_student)) == pytest.approx(sum(errors[:-1]) / len(errors))
+    units[-1].activate(True)
+    # as the only thing to be learnt, it is learnt
+    model = train.Distilled(tiny_student, quantization_loss=100.0)
+    optimizer = keras.optimizers.Adam(1e-3)
+    for _ in range(20):
+        train.distill.optimizer_step(model, optimizer, images[:32], labels[:32])
+    assert float(mean(tiny_student)) < 0.9 * np.mean(errors)
+
+
+def test_a_float_network_has_no_quantization_loss(tiny_teacher):
+    with pytest.raises(ValueError, match="needs a student with binary convolutions"):
+        train.Distilled(tiny_teacher, quantization_loss=0.1)
+
+
+def test_the_callback_asks_what_else_there_is(tiny_student, images, labels):
+    steps = []
+
+    class Other:
+        def before_step(self, step):
+            steps.append(step)
+
+    callback = train.BitatCallback(schedule_for(tiny_student), also=[Other()])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    tiny_student.compile(train.cosine_adam(1e-3, STEPS), loss)
+    tiny_student.fit(images, labels, batch_size=96, verbose=0, callbacks=[callback])
+    assert steps == [0, 1]
 
 
 def test_a_plain_model_fit_with_the_callback_obeys_the_schedule(
