@@ -241,7 +241,7 @@ def _calibrate(arguments: argparse.Namespace, console: Console) -> None:
         console=console,
         command=_command_line(),
     )
-    run.adopt_teacher(teacher, source)
+    run.adopt_teacher(teacher, source.result.teacher_curve)
     run.calibrate(teacher)
     run.score()
     _print_scores(run)

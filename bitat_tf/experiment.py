@@ -20,7 +20,14 @@ from bitat_tf.files import write_bytes
 from bitat_tf.graph import binary_units
 from bitat_tf.loading import load_keras_model, read_flatbuffer
 from bitat_tf.records import to_mapping
-from bitat_tf.results import AuditReport, CalibrationResult, ModelScore, ParityReport, RunResult
+from bitat_tf.results import (
+    AuditReport,
+    CalibrationResult,
+    ModelScore,
+    ParityReport,
+    RunResult,
+    TrainingPoint,
+)
 
 # Images per batch where only a forward pass is made.
 _EVALUATION_BATCH = 500
@@ -190,10 +197,10 @@ class Run:
         self._update(teacher_curve=points)
         return teacher
 
-    def adopt_teacher(self, teacher: Any, source: "Run") -> None:
-        """Take another run's trained teacher, with its curve."""
+    def adopt_teacher(self, teacher: Any, curve: Sequence[TrainingPoint] = ()) -> None:
+        """Take a trained teacher, with its curve where that is known."""
         run_directory.save_model(self.folder, "teacher", teacher)
-        self._update(teacher_curve=source.result.teacher_curve)
+        self._update(teacher_curve=tuple(curve))
 
     def calibrate(self, teacher: Any) -> Any:
         """Binarize a student in closed form on the teacher's weights, and save it."""

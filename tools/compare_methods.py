@@ -14,7 +14,6 @@ Cost with `cifar10-nano`: per seed the teacher, and per method one training of t
 `student.steps`; see the table's own column.
 """
 
-import argparse
 import statistics
 import sys
 from collections.abc import Sequence
@@ -26,17 +25,18 @@ from experiments import (
     Record,
     Variant,
     about,
+    arguments_parser,
+    carried_out,
     escaped,
     percent,
     shown_command,
 )
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
-from rich.console import Console
 
 from bitat_tf import train
 from bitat_tf._keras import tf
-from bitat_tf.config import Recipe, load_recipe
+from bitat_tf.config import Recipe
 from bitat_tf.files import atomic_path, write_text
 
 
@@ -216,56 +216,25 @@ def write(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out, write, print."""
-    parser = argparse.ArgumentParser(
-        description="Training methods from the same float weights at the same number of steps."
+    parser = arguments_parser(
+        "Training methods from the same float weights at the same number of steps."
     )
     parser.add_argument("--methods", nargs="+", default=list(train.METHODS), metavar="METHOD")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--recipe", default="cifar10-nano", help="base recipe, name or path")
-    parser.add_argument("--dataset", help="TFDS name, or path of a prepared TFDS directory")
-    parser.add_argument("--data-dir", help="where TFDS finds its prepared data sets")
-    parser.add_argument("--steps", type=int, help="optimizer steps of every student")
-    parser.add_argument(
-        "--distill", type=float, metavar="WEIGHT", help="teacher's share of every loss, 0 to 1"
-    )
     parser.add_argument(
         "--learning-rates", nargs="+", type=float, help="to choose from; default: the recipe's"
     )
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--work", type=Path, default=Path("runs/experiments"))
-    parser.add_argument("--out", type=Path, default=Path("docs/results"))
-    parser.add_argument("--quiet", action="store_true", help="no progress")
     arguments = parser.parse_args(argv)
     given = sys.argv[1:] if argv is None else argv
     command = shown_command("compare_methods.py", given, arguments.data_dir)
-    settings = {
-        "data.dataset": arguments.dataset,
-        "data.data_dir": arguments.data_dir,
-        "student.steps": arguments.steps,
-        "student.distill_weight": arguments.distill,
-    }
-    overrides = [f"{key}={value}" for key, value in settings.items() if value is not None]
-    try:
-        recipe = load_recipe(arguments.recipe, [*overrides, *arguments.set])
+
+    def work(recipe: Recipe) -> Path:
         rates = arguments.learning_rates or [recipe.student.learning_rate]
-        experiments = Experiments(
-            recipe,
-            arguments.out / "records" / title(recipe),
-            arguments.work,
-            None if arguments.quiet else Console(stderr=True),
-        )
+        experiments = Experiments.from_arguments(recipe, title(recipe), arguments)
         methods = list(dict.fromkeys(arguments.methods))
         records = compare(experiments, methods, list(dict.fromkeys(arguments.seeds)), rates)
-        table = write(records, arguments.out, command, recipe, rates)
-    except (ValueError, OSError) as err:
-        print(f"compare_methods: {' '.join(str(err).split())}", file=sys.stderr)
-        return 2
-    except train.TrainingError as err:
-        print(f"compare_methods: {err}", file=sys.stderr)
-        return 1
-    print(table.read_text(encoding="utf-8"))
-    print(f"Written to {table}")
-    return 0
+        return write(records, arguments.out, command, recipe, rates)
+
+    return carried_out("compare_methods", arguments, work)
 
 
 if __name__ == "__main__":

@@ -8,15 +8,20 @@ and stand in the repository beside the tables; the run directories, models inclu
 A directory of records belongs to one recipe: a record made with other settings is refused. A
 setting that is younger than a record counts as its default, so whoever changes what a default
 does removes the records that it concerns.
+
+The float teachers stand beside the records as well: another machine, on which the same training
+would end in other weights, goes on from the very same ones.
 """
 
+import argparse
 import dataclasses
 import hashlib
 import json
 import shlex
 import shutil
 import statistics
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +29,10 @@ from rich.console import Console
 
 from bitat_tf import data, machine, train
 from bitat_tf._keras import keras
-from bitat_tf.config import Recipe, apply_overrides
+from bitat_tf.config import Recipe, apply_overrides, load_recipe
 from bitat_tf.experiment import Run
-from bitat_tf.files import write_text
+from bitat_tf.files import write_bytes, write_text
+from bitat_tf.loading import load_keras_model
 from bitat_tf.records import from_json, from_mapping, to_json, to_mapping
 from bitat_tf.results import TrainingPoint
 
@@ -80,18 +86,38 @@ class Experiments:
     Args:
         recipe: the base of all variants; the seed is put in.
         records: directory of the records.
-        work: directory of the run directories; several tools find their teachers in it.
+        teachers: directory of the trained teachers, which several tools share.
+        work: directory of the run directories.
         console: where progress goes; None is silent.
     """
 
     def __init__(
-        self, recipe: Recipe, records: Path, work: Path, console: Console | None = None
+        self,
+        recipe: Recipe,
+        records: Path,
+        teachers: Path,
+        work: Path,
+        console: Console | None = None,
     ) -> None:
         self.recipe = recipe
         self.folder = records
+        self.teachers = teachers
         self.work = work
         self.console = console
         self._images: data.ImageData | None = None
+
+    @classmethod
+    def from_arguments(
+        cls, recipe: Recipe, name: str, arguments: argparse.Namespace
+    ) -> "Experiments":
+        """As a tool's command line (`arguments_parser`) asks; `name` is the table's."""
+        return cls(
+            recipe,
+            arguments.out / "records" / name,
+            arguments.out / "teachers",
+            arguments.work,
+            None if arguments.quiet else Console(stderr=True),
+        )
 
     def carry_out(self, variants: Sequence[Variant], seeds: Sequence[int]) -> list[Record]:
         """Do every training that has no record yet; the teachers' records first, then the rest.
@@ -116,8 +142,9 @@ class Experiments:
             self._teacher(seed) if variant.name == TEACHER else self._student(variant, seed)
         )
         made = self._measure(variant, seed, run, model)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_text(self._path(variant, seed), to_json(made))
+        path = self._path(variant, seed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, to_json(made))
         return made
 
     def read(self, variant: Variant, seed: int) -> Record | None:
@@ -145,20 +172,21 @@ class Experiments:
         return dataclasses.replace(from_mapping(Recipe, values), seed=seed)
 
     def _teacher(self, seed: int) -> tuple[Run, Any]:
-        """Train it, unless the work directory has it."""
-        folder, recipe = self._teacher_folder(seed), self.recipe_of(Variant(TEACHER), seed)
-        if (folder / "teacher.keras").exists():
-            run = Run.open(folder, console=self.console, images=self._images_of(recipe))
-            return run, run.load_model("teacher")
-        run = self._create(folder, recipe)
-        return run, run.train_teacher()
+        """Train it, and keep it; its record is written last."""
+        name = self._teacher_name(seed)
+        run = self._create(self.work / name, self.recipe_of(Variant(TEACHER), seed))
+        teacher = run.train_teacher()
+        self.teachers.mkdir(parents=True, exist_ok=True)
+        write_bytes(self._kept_teacher(seed), (run.folder / "teacher.keras").read_bytes())
+        return run, teacher
 
     def _student(self, variant: Variant, seed: int) -> tuple[Run, Any]:
         keras.backend.clear_session()
-        source, teacher = self._teacher(seed)
+        self.record(Variant(TEACHER), seed)
+        teacher = load_keras_model(self._kept_teacher(seed))
         folder = self.work / self.folder.name / f"{variant.name}-seed{seed}"
         run = self._create(folder, self.recipe_of(variant, seed))
-        run.adopt_teacher(teacher, source)
+        run.adopt_teacher(teacher)
         return run, run.train_student(run.start_student(teacher), teacher)
 
     def _create(self, folder: Path, recipe: Recipe) -> Run:
@@ -196,15 +224,20 @@ class Experiments:
         )
 
     def _path(self, variant: Variant, seed: int) -> Path:
+        if variant.name == TEACHER:
+            return self.teachers / f"{self._teacher_name(seed)}.json"
         return self.folder / f"{variant.name}-seed{seed}.json"
 
-    def _teacher_folder(self, seed: int) -> Path:
-        """Named after what the teacher is made of, so that several tools share it."""
+    def _kept_teacher(self, seed: int) -> Path:
+        return self.teachers / f"{self._teacher_name(seed)}.keras"
+
+    def _teacher_name(self, seed: int) -> str:
+        """After what the teacher is made of, so that several tools share it."""
         recipe = to_mapping(self.recipe_of(Variant(TEACHER), seed))
         del recipe["data"]["data_dir"]
         parts = json.dumps([recipe[section] for section in ("data", "model", "teacher")])
         digest = hashlib.sha256(parts.encode()).hexdigest()[:8]
-        return self.work / f"{TEACHER}-{digest}-seed{seed}"
+        return f"{Path(recipe['data']['dataset']).name}-{digest}-seed{seed}"
 
     def _say(self, text: str) -> None:
         if self.console is not None:
@@ -268,3 +301,49 @@ def shown_command(tool: str, given: Sequence[str], data_dir: str | None) -> str:
     """The command line, with DIR for where the data lie on this machine."""
     shown = [word.replace(data_dir, "DIR") if data_dir else word for word in given]
     return f"python tools/{tool} {shlex.join(shown)}".strip()
+
+
+def arguments_parser(description: str) -> argparse.ArgumentParser:
+    """What the command lines of all such tools have in common."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--recipe", default="cifar10-nano", help="base recipe, name or path")
+    parser.add_argument("--dataset", help="TFDS name, or path of a prepared TFDS directory")
+    parser.add_argument("--data-dir", help="where TFDS finds its prepared data sets")
+    parser.add_argument("--steps", type=int, help="optimizer steps of every student")
+    parser.add_argument(
+        "--distill", type=float, metavar="WEIGHT", help="teacher's share of every loss, 0 to 1"
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--work", type=Path, default=Path("runs/experiments"))
+    parser.add_argument("--out", type=Path, default=Path("docs/results"))
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    return parser
+
+
+def carried_out(tool: str, arguments: argparse.Namespace, work: Callable[[Recipe], Path]) -> int:
+    """Do a tool's work and print its table; the exit status.
+
+    Args:
+        tool: its name, for errors.
+        arguments: of `arguments_parser`.
+        work: from the recipe that the arguments describe to the table that was written.
+    """
+    settings = {
+        "data.dataset": arguments.dataset,
+        "data.data_dir": arguments.data_dir,
+        "student.steps": arguments.steps,
+        "student.distill_weight": arguments.distill,
+    }
+    overrides = [f"{key}={value}" for key, value in settings.items() if value is not None]
+    try:
+        table = work(load_recipe(arguments.recipe, [*overrides, *arguments.set]))
+    except (ValueError, OSError) as err:
+        print(f"{tool}: {' '.join(str(err).split())}", file=sys.stderr)
+        return 2
+    except train.TrainingError as err:
+        print(f"{tool}: {err}", file=sys.stderr)
+        return 1
+    print(table.read_text(encoding="utf-8"))
+    print(f"Written to {table}")
+    return 0
