@@ -173,6 +173,8 @@ class StudentConfig:
             `"least_first"`.
         distill_weight: share of the teacher's distribution in the loss, in [0, 1].
         temperature: of both distributions in the distillation term.
+        feature_weight: weight in the loss of the distance between the student's features and the
+            teacher's behind every block; 0 leaves it out.
         batchnorm_batches: training batches from which BatchNorm statistics are recomputed
             at the end.
         log_steps: steps between two logged points of the training curve.
@@ -191,6 +193,7 @@ class StudentConfig:
     release_order: ReleaseOrder = "most_first"
     distill_weight: float = 0.0
     temperature: float = 1.0
+    feature_weight: float = 0.0
     batchnorm_batches: int = 16
     log_steps: int = 200
 
@@ -226,6 +229,7 @@ class StudentConfig:
                 f"0 with student.method={self.method}, which has no transform",
                 getattr(self, name),
             )
+        check(self.feature_weight >= 0, "student.feature_weight", "at least 0", self.feature_weight)
         check(
             0 <= self.distill_weight <= 1,
             "student.distill_weight",

@@ -242,7 +242,13 @@ class Run:
             also = train.option_steps(student, stages.schedule, config, images, batches)
         points = self._train(
             train.Distilled(
-                student, teacher, weight, config.temperature, decay, config.quantization_loss
+                student,
+                teacher,
+                weight,
+                config.temperature,
+                decay,
+                config.quantization_loss,
+                config.feature_weight,
             ),
             "student",
             "binary student",

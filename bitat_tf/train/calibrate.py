@@ -8,7 +8,6 @@ kernel, at the BatchNorm behind it the scale and mean, and only then does the la
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from bitat_tf.graph import Call, Graph, Sweep, TensorId, binary_units
 from bitat_tf.layers import BitatConv2D
 from bitat_tf.results import CalibrationResult, LayerCalibration
 from bitat_tf.train.batches import take_labelled
+from bitat_tf.train.branches import Branch, find_branch
 from bitat_tf.train.task_weights import task_weights
 from bitat_tf.train.transfer import copy_float_weights
 
@@ -125,42 +125,6 @@ def _check_precision(model: Any) -> None:
             )
 
 
-@dataclass(frozen=True)
-class _Branch:
-    """Where a convolution's output goes: its BatchNorm, and the tensor to be matched.
-
-    Attributes:
-        batchnorm: the layer behind the convolution.
-        target: name of the layer whose output in the teacher is the target.
-        others: student tensors that the target holds besides this branch (its shortcut).
-        join: the addition at the end of the branch, None where there is none.
-    """
-
-    batchnorm: Any
-    target: str
-    others: tuple[TensorId, ...]
-    join: Call | None
-
-
-def find_branch(graph: Graph, call: Call) -> _Branch:
-    """Follow a binary convolution to its BatchNorm and, if that ends in one, its addition.
-
-    Raises:
-        ValueError: when no BatchNormalization follows.
-    """
-    behind = graph.only_consumer(call.outputs[0])
-    if behind is None or not isinstance(behind.layer, keras.layers.BatchNormalization):
-        raise ValueError(
-            f"Layer {call.layer.name!r} must be followed by a BatchNormalization alone, which "
-            "takes up its scale and mean."
-        )
-    join = graph.only_consumer(behind.outputs[0])
-    if join is None or not isinstance(join.layer, keras.layers.Add):
-        return _Branch(behind.layer, behind.layer.name, (), None)
-    others = tuple(key for key in join.inputs if key != behind.outputs[0])
-    return _Branch(behind.layer, join.layer.name, others, join)
-
-
 class _Calibration:
     """One calibration run: student and teacher sweeps side by side."""
 
@@ -237,7 +201,7 @@ class _Calibration:
         if self.progress is not None:
             self.progress(layer.name, len(self.records), len(self.convolutions))
 
-    def _targets(self, branch: _Branch) -> tuple[list[Any], list[Any]]:
+    def _targets(self, branch: Branch) -> tuple[list[Any], list[Any]]:
         """What the branch should put out, and how much each position counts (None: alike).
 
         That is the teacher's value less the student's shortcut.
@@ -394,4 +358,4 @@ def threshold(values: Sequence[Any], rule: ThresholdRule) -> Any:
     return linalg.lloyd_max_threshold(samples)
 
 
-__all__ = ["calibrate", "find_branch", "fit_layer", "solve", "sum_moments", "threshold"]
+__all__ = ["calibrate", "fit_layer", "solve", "sum_moments", "threshold"]

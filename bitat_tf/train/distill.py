@@ -2,16 +2,19 @@
 
 loss = (1 - w) CE(y, z) + w T^2 KL(softmax(z_teacher / T) || softmax(z / T))
 
-To it come penalties on the kernels where a method or a recipe has them. `Distilled` puts it
+To it come the distance of inner features (`features`) and penalties on the kernels, where a
+method or a recipe has them. `Distilled` puts it
 behind `model.fit`; both trainers run `optimizer_step`.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bitat_tf._keras import keras, tf
 from bitat_tf.importance import quantization_error
 from bitat_tf.layers import BitatConv2D
 from bitat_tf.records import check
+from bitat_tf.train.features import feature_error, feature_names, with_features
 
 
 def student_loss(
@@ -47,6 +50,7 @@ class Distilled(keras.Model):
         weight_decay: variable lambda of the penalty lambda/2 |W|^2 over all convolution
             kernels, for a method that changes it during the training; None is no penalty.
         quantization_loss: weight of `mean_quantization_error`.
+        feature_weight: weight of `features.feature_error`.
 
     Raises:
         ValueError: when a weight above 0 has no teacher, or the student no binary convolution
@@ -61,6 +65,7 @@ class Distilled(keras.Model):
         temperature: float = 1.0,
         weight_decay: Any = None,
         quantization_loss: float = 0.0,
+        feature_weight: float = 0.0,
     ) -> None:
         super().__init__()
         check(0 <= weight <= 1, "weight", "between 0 and 1", weight)
@@ -70,15 +75,21 @@ class Distilled(keras.Model):
                 "`quantization_loss` needs a student with binary convolutions. "
                 f"Received: {student.name!r}, which has none"
             )
-        if weight and teacher is None:
+        check(feature_weight >= 0, "feature_weight", "at least 0", feature_weight)
+        if (weight or feature_weight) and teacher is None:
             raise ValueError("`teacher` is needed to distil. Received: None")
         self.student = student
-        # A function, which Keras does not track: the teacher's weights are not this model's.
-        self.teacher_logits = lambda images: teacher(images, training=False)
+        names = feature_names(student) if feature_weight else ()
+        # Functions, which Keras does not track: the teacher's weights are not this model's.
+        self.student_outputs = _outputs(student, names, training=True)
+        self.teacher_outputs = None
+        if weight or feature_weight:
+            self.teacher_outputs = _outputs(teacher, names, training=False)
         self.weight = weight
         self.temperature = temperature
         self.weight_decay = weight_decay
         self.quantization_loss = quantization_loss
+        self.feature_weight = feature_weight
         self.loss_tracker = keras.metrics.Mean(name="loss")
         self.accuracy_tracker = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
 
@@ -104,6 +115,12 @@ class Distilled(keras.Model):
         self.loss_tracker.update_state(student_loss(labels, logits, None, 0.0, 1.0))
         self.accuracy_tracker.update_state(labels, logits)
         return {metric.name: metric.result() for metric in self.metrics}
+
+
+def _outputs(model: Any, names: Sequence[str], training: bool) -> Callable[[Any], list[Any]]:
+    """A function from images to [logits, *features]."""
+    probe = with_features(model, names)
+    return lambda images: tf.nest.flatten(probe(images, training=training))
 
 
 def kernel_energy(model: Any) -> Any:
@@ -145,10 +162,12 @@ def optimizer_step(model: Distilled, optimizer: Any, images: Any, labels: Any) -
     Returns:
         Loss and accuracy of the batch, scalars.
     """
-    teacher_logits = model.teacher_logits(images) if model.weight else None
+    wanted = model.teacher_outputs(images) if model.teacher_outputs else [None]
     with tf.GradientTape() as tape:
-        logits = model.student(images, training=True)
-        loss = student_loss(labels, logits, teacher_logits, model.weight, model.temperature)
+        logits, *features = model.student_outputs(images)
+        loss = student_loss(labels, logits, wanted[0], model.weight, model.temperature)
+        if model.feature_weight:
+            loss += model.feature_weight * feature_error(features, wanted[1:])
         loss += tf.add_n(model.student.losses) if model.student.losses else 0.0
         if model.weight_decay is not None:
             loss += model.weight_decay * kernel_energy(model.student)
