@@ -77,9 +77,7 @@ VARIANTS = {
         "Signs split their inputs at zero.", ("calibration.threshold=zero",)
     ),
     "no-head": Ablation("The float classifier is not refitted.", ("calibration.fit_head=false",)),
-    "margin-0.1": Ablation(
-        "Latent kernels start at mean magnitude 0.1.", ("calibration.margin=0.1",)
-    ),
+    "no-margin": Ablation("Latent kernels start at |W*|.", ("calibration.margin=0",)),
     "margin-0.3": Ablation(
         "Latent kernels start at mean magnitude 0.3: fewer sign flips.",
         ("calibration.margin=0.3",),

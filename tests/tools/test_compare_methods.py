@@ -1,6 +1,5 @@
 """The comparison goes on where it was killed, and its table says what was done."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -23,16 +22,8 @@ SETTING = [
 
 
 @pytest.fixture(scope="module")
-def tool():
-    sys.path.insert(0, str(TOOL.parent))  # as Python does for a script
-    spec = importlib.util.spec_from_file_location("compare_methods", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["compare_methods"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    sys.path.remove(str(TOOL.parent))
-    for name in ("compare_methods", "experiments"):
-        del sys.modules[name]
+def tool(load_tool):
+    return load_tool("compare_methods")
 
 
 def settings(tmp_path, *methods):
