@@ -220,9 +220,9 @@ def test_compensation_solves_the_ridge_equations_for_any_blocks(blocks):
     point = linalg.moments(x, t)
     correlation, target = point.correlation, point.target_correlation
     vectors, importance = linalg.basis(linalg.diagonal_blocks(correlation, blocks))
-    kernel = linalg.compensate(correlation, target, vectors, importance, 0.01, tolerance=1e-10)
+    kernel = linalg.compensate(correlation, target, vectors, importance, 0.01)
     exact = np.linalg.solve(correlation + 0.01 * np.eye(12), target)
-    np.testing.assert_allclose(kernel, exact, atol=1e-7)
+    np.testing.assert_allclose(kernel, exact, atol=1e-10)
 
 
 def test_compensation_of_a_target_without_relation_is_zero():
@@ -245,7 +245,7 @@ def test_more_inputs_than_positions_are_solved_by_the_ridge(blocks):
         point.correlation, point.target_correlation, vectors, importance, strength
     )
     gram = point.correlation + strength * np.eye(40)
-    np.testing.assert_allclose(gram @ kernel, point.target_correlation, atol=1e-5)
+    np.testing.assert_allclose(gram @ kernel, point.target_correlation, atol=1e-10)
     signs, alpha = linalg.binary_least_squares(gram, point.target_correlation, kernel)
     assert np.all(np.isfinite(alpha))
     assert linalg.unexplained_variance(point, kernel) < 0.1

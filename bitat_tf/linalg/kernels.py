@@ -25,54 +25,27 @@ def compensate(
     vectors: Array,
     importance: Array,
     strength: float,
-    tolerance: float = 1e-6,
-    max_iterations: int = 200,
 ) -> Array:
     """W* = (C + lambda I)^-1 D: the real kernel that best maps input to target (step 3).
 
-    With one block this is V diag(1 / (s + lambda)) V^T D itself. With several, that is the
-    preconditioner of conjugate gradients on the whole of C, so that blocks which see
-    correlated inputs do not explain the same variance twice.
+    With one block this is V diag(1 / (s + lambda)) V^T D itself. With several, V does not hold
+    the inverse, and the system is solved for the whole of C, so that blocks which see correlated
+    inputs do not explain the same variance twice. At K = 4608 and N = 512 that takes a tenth of
+    the time of the eigendecomposition it saves, and four steps of conjugate gradients' flops.
 
     Args:
         correlation: C, (K, K).
         target_correlation: D, (K, N).
         vectors, importance: `basis` of C's diagonal blocks.
         strength: lambda > 0.
-        tolerance: residual of conjugate gradients relative to D, per output channel.
-        max_iterations: bound on their number.
 
     Returns:
         W*, (K, N).
     """
-    inverse = 1.0 / (importance.reshape(-1, 1) + strength)
-
-    def precondition(matrix: Array) -> Array:
-        return unrotate(vectors, inverse * rotate(vectors, matrix))
-
-    solution = precondition(target_correlation)
     if len(vectors) == 1:
-        return solution
-    # Columns are independent systems; each has its own step length.
-    residual = target_correlation - correlation @ solution - strength * solution
-    preconditioned = precondition(residual)
-    direction = preconditioned
-    product = np.sum(residual * preconditioned, axis=0)
-    scale = np.maximum(np.linalg.norm(target_correlation, axis=0), np.finfo(np.float64).tiny)
-    for _ in range(max_iterations):
-        if np.all(np.linalg.norm(residual, axis=0) <= tolerance * scale):
-            break
-        image = correlation @ direction + strength * direction
-        curvature = np.sum(direction * image, axis=0)
-        step = np.divide(product, curvature, out=np.zeros_like(product), where=curvature > 0)
-        solution = solution + step * direction
-        residual = residual - step * image
-        preconditioned = precondition(residual)
-        following = np.sum(residual * preconditioned, axis=0)
-        ratio = np.divide(following, product, out=np.zeros_like(product), where=product > 0)
-        direction = preconditioned + ratio * direction
-        product = following
-    return solution
+        inverse = 1.0 / (importance.reshape(-1, 1) + strength)
+        return unrotate(vectors, inverse * rotate(vectors, target_correlation))
+    return np.linalg.solve(correlation + strength * np.eye(len(correlation)), target_correlation)
 
 
 def optimal_scale(gram: Array, projection: Array, signs: Array) -> Array:
@@ -85,8 +58,13 @@ def optimal_scale(gram: Array, projection: Array, signs: Array) -> Array:
         projection: A W, (K, N).
         signs: B, (K, N).
     """
+    return _scale_of_image(projection, signs, gram @ signs)
+
+
+def _scale_of_image(projection: Array, signs: Array, image: Array) -> Array:
+    """`optimal_scale` where A B, the `image`, is known: the product is the costly part."""
     numerator = np.sum(signs * projection, axis=0)
-    denominator = np.sum(signs * (gram @ signs), axis=0)
+    denominator = np.sum(signs * image, axis=0)
     scale = np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
     return np.maximum(scale, 0.0)
 
@@ -119,9 +97,9 @@ def binary_least_squares(
     # A column that points away from its target is turned round: its scale would be 0, and a
     # channel with scale 0 never changes again.
     signs *= np.where(np.sum(signs * projection, axis=0) < 0, -1.0, 1.0)
-    alpha = optimal_scale(gram, projection, signs)
+    image = gram @ signs  # kept up to date from here on: every flip adds its row of A
+    alpha = _scale_of_image(projection, signs, image)
     for _ in range(sweeps):
-        image = gram @ signs
         flips = 0
         for first in range(0, len(signs), _SLAB):
             rows = slice(first, min(first + _SLAB, len(signs)))
@@ -133,7 +111,7 @@ def binary_least_squares(
             changed = np.flatnonzero(change.any(axis=0))
             if len(changed):
                 image[:, changed] += gram[:, rows] @ change[:, changed]
-        alpha = optimal_scale(gram, projection, signs)
+        alpha = _scale_of_image(projection, signs, image)
         if not flips:
             break
     unordered = np.empty_like(signs)
