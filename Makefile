@@ -9,7 +9,7 @@ demo: $(VENV)/.installed
 	$(BIN)/bitat demo --out runs/demo --overwrite
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
