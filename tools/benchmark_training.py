@@ -6,7 +6,7 @@ Measured (`costs.py`): the training step, the closed-form calibration with its p
 one refresh of the transforms; on the nano backbone, on single layers of growing K, and on the
 backbone with growing depth. A table and a figure, both with every number in steps of plain Larq
 of the same graph, go to OUT. Every case runs in a process of its own; the machine should have
-nothing else to do. Takes about a quarter of an hour on two cores, most of it for K = 4608.
+nothing else to do. Takes about 18 minutes on two cores, most of it for K = 4608.
 """
 
 import argparse
