@@ -197,8 +197,8 @@ class Run:
         self._update(teacher_curve=points)
         return teacher
 
-    def adopt_teacher(self, teacher: Any, curve: Sequence[TrainingPoint] = ()) -> None:
-        """Take a trained teacher, with its curve where that is known."""
+    def adopt_teacher(self, teacher: Any, curve: Sequence[TrainingPoint]) -> None:
+        """Take a teacher that was trained elsewhere, with its curve."""
         run_directory.save_model(self.folder, "teacher", teacher)
         self._update(teacher_curve=tuple(curve))
 

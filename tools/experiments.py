@@ -182,11 +182,11 @@ class Experiments:
 
     def _student(self, variant: Variant, seed: int) -> tuple[Run, Any]:
         keras.backend.clear_session()
-        self.record(Variant(TEACHER), seed)
+        curve = self.record(Variant(TEACHER), seed).curve
         teacher = load_keras_model(self._kept_teacher(seed))
         folder = self.work / self.folder.name / f"{variant.name}-seed{seed}"
         run = self._create(folder, self.recipe_of(variant, seed))
-        run.adopt_teacher(teacher)
+        run.adopt_teacher(teacher, curve)
         return run, run.train_student(run.start_student(teacher), teacher)
 
     def _create(self, folder: Path, recipe: Recipe) -> Run:
@@ -217,7 +217,7 @@ class Experiments:
             machine=machine.describe(),
             test_accuracy=test,
             validation_accuracy=run.accuracy(model, validation=True),
-            teacher_accuracy=run.accuracy(run.load_model("teacher")) if student else test,
+            teacher_accuracy=self.record(Variant(TEACHER), seed).test_accuracy if student else test,
             seconds=round(seconds, 1),
             calibrated_accuracy=run.accuracy(run.load_model("calibrated")) if one_shot else None,
             curve=run.result.student_curve if student else run.result.teacher_curve,

@@ -58,6 +58,11 @@ def test_a_killed_comparison_goes_on_where_it_was(tool, tmp_path, capsys):
     assert len(finished) < 8
     for content in finished.values():
         json.loads(content)
+    student = json.loads(finished[records / "bitat-lr0.001-seed0.json"])
+    (teacher,) = (json.loads(p.read_text()) for p in teachers.glob("*-seed0.json"))
+    assert student["teacher_accuracy"] == teacher["test_accuracy"]
+    run = tmp_path / "work" / records.name / "bitat-lr0.001-seed0"
+    assert json.loads((run / "report.json").read_text())["teacher_curve"] == teacher["curve"]
     ages = {path: path.stat().st_mtime_ns for path in finished}
 
     assert tool.main(arguments) == 0
