@@ -6,7 +6,8 @@
 
 For each seed one float teacher is trained, and from its weights one student by each method.
 With several learning rates each method gets the one that is best for it on the validation part
-of the first seed. Every finished training is one record in OUT/records (`experiments.py`):
+of the first seed; with a single one all have that, and the table is named after it. Every
+finished training is one record in OUT/records (`experiments.py`):
 kill the tool, start the same command again, and it does what is left. Then a table (mean and
 spread over the seeds of test and validation accuracy) and a figure are written to OUT.
 
@@ -51,14 +52,17 @@ def compare(
     methods: Sequence[str],
     seeds: Sequence[int],
     learning_rates: Sequence[float],
-) -> list[Record]:
-    """Train all methods, each at its best learning rate; teachers' records first.
+) -> tuple[list[Record], list[Record]]:
+    """Train all methods, each at its best learning rate.
 
     Args:
         experiments: what trains.
         methods: names.
         seeds: one teacher each; the learning rates are compared on the first.
         learning_rates: to choose from by validation accuracy.
+
+    Returns:
+        The records of all seeds, teachers' first, and those of all learning rates on the first.
 
     Raises:
         ValueError: when there is no such method, or a record was made with other settings.
@@ -67,7 +71,8 @@ def compare(
         train.method(method)
     first = seeds[0]
     every = [variant(method, rate) for method in methods for rate in learning_rates]
-    tried = {r.name: r for r in experiments.carry_out(every, [first])}
+    on_first = experiments.carry_out(every, [first])
+    tried = {r.name: r for r in on_first}
     chosen = [
         max(
             (variant(method, rate) for rate in learning_rates),
@@ -75,7 +80,7 @@ def compare(
         )
         for method in methods
     ]
-    return experiments.carry_out(chosen, seeds)
+    return experiments.carry_out(chosen, seeds), on_first
 
 
 def method_of(record: Record) -> str:
@@ -98,6 +103,7 @@ def by_method(records: Sequence[Record]) -> dict[str, list[Record]]:
 
 def markdown(
     records: Sequence[Record],
+    tried: Sequence[Record],
     command: str,
     figure: str,
     recipe: Recipe,
@@ -141,6 +147,7 @@ def markdown(
             *rows,
             "",
             *_one_shot(records),
+            *_learning_rates(tried, learning_rates),
             f"![Test accuracy of each method]({figure})",
             "",
             "```",
@@ -155,6 +162,23 @@ def _one_shot(records: Sequence[Record]) -> list[str]:
     """What calibration alone gives."""
     values = [r.calibrated_accuracy for r in records if r.calibrated_accuracy is not None]
     return [f"Calibrated, before any training step: {percent(values)} %.", ""] if values else []
+
+
+def _learning_rates(tried: Sequence[Record], learning_rates: Sequence[float]) -> list[str]:
+    """What the choice was made by, where there was one."""
+    if len(learning_rates) == 1:
+        return []
+    rows = [
+        "Validation accuracy % of the first seed at each learning rate:",
+        "",
+        f"| method | {' | '.join(f'{rate:g}' for rate in learning_rates)} |",
+        f"| --- |{' --- |' * len(learning_rates)}",
+    ]
+    for name, group in by_method(tried).items():
+        if name != TEACHER:
+            at = {r.recipe["student"]["learning_rate"]: r.validation_accuracy for r in group}
+            rows.append(f"| {name} | {' | '.join(percent([at[r]]) for r in learning_rates)} |")
+    return [*rows, ""]
 
 
 def _meaning(name: str) -> str:
@@ -188,13 +212,14 @@ def draw(records: Sequence[Record]) -> Figure:
 
 
 def title(recipe: Recipe) -> str:
-    """Name of the table, and of the directory of its records."""
+    """Name of the directory of the records, and of the table but for a lone learning rate."""
     suffix = "-distilled" if recipe.student.distill_weight else ""
     return f"methods-{Path(recipe.data.dataset).name}{suffix}"
 
 
 def write(
     records: Sequence[Record],
+    tried: Sequence[Record],
     out: Path,
     command: str,
     recipe: Recipe,
@@ -202,14 +227,15 @@ def write(
 ) -> Path:
     """Write the table and the figure; returns the table's path."""
     out.mkdir(parents=True, exist_ok=True)
-    name = title(recipe)
+    lone = f"-lr{learning_rates[0]:g}" if len(learning_rates) == 1 else ""
+    name = title(recipe) + lone
     with atomic_path(out / f"{name}.png") as temporary:
         draw(records).savefig(
             temporary, format="png", dpi=120, metadata={"Description": command, "Software": None}
         )
     write_text(
         out / f"{name}.md",
-        markdown(records, command, f"{name}.png", recipe, learning_rates),
+        markdown(records, tried, command, f"{name}.png", recipe, learning_rates),
     )
     return out / f"{name}.md"
 
@@ -231,8 +257,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         rates = arguments.learning_rates or [recipe.student.learning_rate]
         experiments = Experiments.from_arguments(recipe, title(recipe), arguments)
         methods = list(dict.fromkeys(arguments.methods))
-        records = compare(experiments, methods, list(dict.fromkeys(arguments.seeds)), rates)
-        return write(records, arguments.out, command, recipe, rates)
+        seeds = list(dict.fromkeys(arguments.seeds))
+        records, tried = compare(experiments, methods, seeds, rates)
+        return write(records, tried, arguments.out, command, recipe, rates)
 
     return carried_out("compare_methods", arguments, work)
 

@@ -75,6 +75,10 @@ def test_a_killed_comparison_goes_on_where_it_was(tool, tmp_path, capsys):
         assert f"| {name} |" in text
     assert "+-" in text
     assert "python tools/compare_methods.py --methods bitat ste" in text
+    chosen_by = text[text.index("at each learning rate:") :]
+    assert "| method | 0.001 | 0.01 |" in chosen_by
+    validation = json.loads((records / "ste-lr0.01-seed0.json").read_text())["validation_accuracy"]
+    assert f"| {100 * validation:.1f} |\n" in chosen_by[chosen_by.index("| ste |") :]
     figure = tmp_path / "out" / "methods-digits-distilled.png"
     assert figure.stat().st_size > 5000
     capsys.readouterr()
@@ -84,6 +88,15 @@ def test_a_killed_comparison_goes_on_where_it_was(tool, tmp_path, capsys):
     assert tool.main(arguments) == 0
     assert work == {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*")}
     assert (tmp_path / "out" / "methods-digits-distilled.md").read_text() == text
+
+    # at one learning rate for all: a table of its own, from the same records
+    at_one = [*arguments, "--seeds", "0", "--learning-rates", "1e-2"]
+    assert tool.main(at_one) == 0
+    assert work == {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*")}
+    text = (tmp_path / "out" / "methods-digits-distilled-lr0.01.md").read_text()
+    assert "at a learning rate of 0.01" in text
+    assert "each learning rate" not in text
+    capsys.readouterr()
 
     # records of another setting are refused, not mixed in
     assert tool.main([*arguments, "--set", "student.temperature=4.0"]) == 2
