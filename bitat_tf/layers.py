@@ -20,6 +20,7 @@ from bitat_tf.quantizers import (
     KERNEL_QUANTIZER,
     lq,
 )
+from bitat_tf.records import check
 
 _register = keras.saving.register_keras_serializable("bitat_tf")
 
@@ -202,26 +203,47 @@ class BitatConv2D(lq.layers.QuantConv2D):
 class RSign(keras.layers.Layer):
     """sign(x + shift) with one learnable shift per channel (ReActNet, arXiv 2003.03488).
 
-    With `active` off it passes x unchanged.
+    With several `thresholds` each channel gives as many bits, each with a shift of its own
+    (the multiple binary activations of ABC-Net, arXiv 1711.11294): the convolution behind sees
+    that many times the channels, all of them still 1-bit, and far more of the signal.
+
+    With `active` off it passes x unchanged, once for each threshold.
 
     Args:
         quantizer: whose pseudo-gradient it has, by name or as an instance.
+        thresholds: bits per channel.
 
-    Input shape: (..., channels). Output shape: the same, in {-1, +1} when active.
+    Raises:
+        ValueError: when `thresholds` is not an integer of at least 1.
+
+    Input shape: (..., channels). Output shape: (..., thresholds * channels), all channels of
+    the first threshold before those of the second; in {-1, +1} when active.
     """
 
-    def __init__(self, quantizer: Any = ACTIVATION_QUANTIZER, **kwargs: Any) -> None:
+    def __init__(
+        self, quantizer: Any = ACTIVATION_QUANTIZER, thresholds: int = 1, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
+        check(
+            isinstance(thresholds, int) and thresholds >= 1,
+            "thresholds",
+            "an integer of at least 1",
+            thresholds,
+        )
         self.quantizer = lq.quantizers.get(quantizer)
+        self.thresholds = thresholds
 
     def build(self, input_shape: Any) -> None:
-        """Make the shift, (channels,), and the switch."""
-        self.shift = self.add_weight("shift", (int(input_shape[-1]),), initializer="zeros")
+        """Make the shift, (thresholds * channels,), and the switch."""
+        size = self.thresholds * int(input_shape[-1])
+        self.shift = self.add_weight("shift", (size,), initializer="zeros")
         self.active = _add_switch(self)
         super().build(input_shape)
 
     def call(self, inputs: Any) -> Any:
         """Binarize."""
+        if self.thresholds > 1:
+            inputs = tf.concat([inputs] * self.thresholds, axis=-1)
         return tf.cond(
             self.active, lambda: self.quantizer(inputs + self.shift), lambda: tf.identity(inputs)
         )
@@ -229,7 +251,7 @@ class RSign(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor."""
         quantizer = lq.quantizers.serialize(self.quantizer)
-        return {**super().get_config(), "quantizer": quantizer}
+        return {**super().get_config(), "quantizer": quantizer, "thresholds": self.thresholds}
 
 
 @_register

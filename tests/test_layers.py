@@ -14,6 +14,7 @@ LAYERS = {
     "conv_valid": (lambda: BitatConv2D(5, 3, padding="valid"), (6, 6, 4)),
     "conv_1x1": (lambda: BitatConv2D(5, 1), (6, 6, 4)),
     "rsign": (RSign, (6, 6, 4)),
+    "rsign_thresholds": (lambda: RSign(thresholds=2), (6, 6, 4)),
     "rprelu": (RPReLU, (6, 6, 4)),
 }
 
@@ -141,6 +142,22 @@ def test_rsign_is_a_sign_about_minus_the_shift_or_nothing():
     np.testing.assert_array_equal(layer(x), [[-1.0, 1.0, 1.0, -1.0]])
     layer.active.assign(False)
     np.testing.assert_array_equal(layer(x), x)
+
+
+def test_several_thresholds_give_a_bit_each():
+    layer = RSign(thresholds=2)
+    x = tf.constant([[-1.0, 0.25], [0.75, 0.0]])
+    layer.build(x.shape)
+    layer.shift.assign([0.0, -0.5, 2.0, 0.5])  # thresholds 0 and -2; 0.5 and -0.5
+    np.testing.assert_array_equal(layer(x), [[-1, -1, 1, 1], [1, -1, 1, 1]])
+    layer.active.assign(False)
+    np.testing.assert_array_equal(layer(x), tf.concat([x, x], -1))
+
+
+@pytest.mark.parametrize("thresholds", [0, 1.5])
+def test_a_sign_needs_a_threshold(thresholds):
+    with pytest.raises(ValueError, match="`thresholds` must be an integer of at least 1"):
+        RSign(thresholds=thresholds)
 
 
 def test_rprelu_is_the_formula():

@@ -375,3 +375,38 @@ def test_lloyd_max_is_a_fixed_point_and_no_split_is_better(seed, samples):
 def test_lloyd_max_of_a_constant_channel_is_its_value():
     np.testing.assert_allclose(linalg.lloyd_max_threshold(np.full((5, 2), 3.0)), [3.0, 3.0])
     np.testing.assert_allclose(linalg.lloyd_max_threshold(np.full((1, 2), 3.0)), [3.0, 3.0])
+
+
+@given(st.integers(0, 10_000), st.integers(2, 60), st.integers(2, 5))
+@settings(deadline=None, max_examples=60)
+def test_several_lloyd_max_thresholds_lie_midway_between_the_means_beside_them(
+    seed, samples, count
+):
+    rng = np.random.default_rng(seed)
+    values = np.maximum(rng.normal([0.0, 5.0], size=(samples, 2)), 0.0)  # with ties at 0
+    found = linalg.lloyd_max_thresholds(values, count)
+    assert found.shape == (count, 2)
+    assert np.all(np.diff(found, axis=0) >= -1e-12)
+    for column, thresholds in zip(values.T, found.T, strict=True):
+        cells = np.searchsorted(thresholds, column)
+        means = {cell: column[cells == cell].mean() for cell in range(count + 1) if cell in cells}
+        for below, above in zip(sorted(means), sorted(means)[1:], strict=False):
+            if above == below + 1:  # no empty cell between them
+                assert thresholds[below] == pytest.approx(0.5 * (means[below] + means[above]))
+
+
+def test_each_further_threshold_keeps_more_of_the_signal():
+    values = np.random.default_rng(0).normal(size=(4000, 1))
+    lost = []
+    for count in (1, 2, 3):
+        thresholds = linalg.lloyd_max_thresholds(values, count)[:, 0]
+        cells = np.searchsorted(thresholds, values[:, 0])
+        lost.append(sum(values[cells == c].var() * np.mean(cells == c) for c in range(count + 1)))
+    # the known distortions of the optimal quantizer of a Gaussian (Max 1960, table 1)
+    np.testing.assert_allclose(lost, [0.3634, 0.1902, 0.1175], rtol=0.05)
+
+
+def test_thresholds_of_a_constant_channel_are_its_value():
+    np.testing.assert_array_equal(
+        linalg.lloyd_max_thresholds(np.full((5, 2), 0.1), 3), np.full((3, 2), 0.1)
+    )

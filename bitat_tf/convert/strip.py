@@ -6,7 +6,7 @@ is left can be saved, and loaded by anybody who has Larq.
 - `BitatConv2D` becomes `larq.layers.QuantConv2D`, with the latent kernel; where its quantizer is
   not Larq's, with one of Larq's and a kernel of the same signs and scale.
 - `RSign` becomes the addition of a constant and `SteSign`; for x + shift both take the sign,
-  only the pseudo-gradients differ.
+  only the pseudo-gradients differ. With several thresholds x is first concatenated with itself.
 - `RPReLU` becomes an addition, Keras' `PReLU` and an addition.
 
 Constants are added by Keras' own layer for a TensorFlow operation, made by name: calling
@@ -79,7 +79,10 @@ class _Stripper:
     def _sign(self, layer: Any) -> Any:
         shift = _adder(f"{layer.name}_shift", layer.shift)
         sign = lq.quantizers.SteSign(name=layer.name)
-        return lambda x: sign(shift(x))
+        if layer.thresholds == 1:
+            return lambda x: sign(shift(x))
+        repeat = keras.layers.Concatenate(name=f"{layer.name}_repeat")
+        return lambda x: sign(shift(repeat([x] * layer.thresholds)))
 
     def _rprelu(self, layer: Any) -> Any:
         before = _adder(f"{layer.name}_shift_in", layer.shift_in)

@@ -31,6 +31,7 @@ from bitat_tf.linalg.statistics import (
     BatchNormValues,
     closed_form_batchnorm,
     lloyd_max_threshold,
+    lloyd_max_thresholds,
 )
 from bitat_tf.linalg.tracking import batch_correlation, moving_average
 from bitat_tf.linalg.transform import (
@@ -54,6 +55,7 @@ __all__ = [
     "diagonal_blocks",
     "importance_weighted_error",
     "lloyd_max_threshold",
+    "lloyd_max_thresholds",
     "moments",
     "moving_average",
     "optimal_scale",

@@ -6,6 +6,9 @@ import numpy as np
 
 from bitat_tf.linalg.moments import Array, Moments
 
+# Lloyd's iteration ends where no sample changes its cell, which takes some tens of rounds.
+_LLOYD_ROUNDS = 200
+
 
 @dataclass(frozen=True)
 class BatchNormValues:
@@ -58,3 +61,40 @@ def lloyd_max_threshold(values: Array) -> Array:
     chosen = np.take_along_axis(low_sum, split[None], axis=0)[0]
     count = split + 1.0
     return mean + 0.5 * (chosen / count - chosen / (samples - count))
+
+
+def lloyd_max_thresholds(values: Array, count: int) -> Array:
+    """The thresholds of a quantizer of `count` + 1 levels that keeps most of the signal.
+
+    One is found exactly (`lloyd_max_threshold`). More are a fixed point of Lloyd's iteration
+    from equally filled cells: each lies midway between the means of the two cells beside it.
+
+    Args:
+        values: (samples, channels).
+        count: thresholds of each channel, at least 1.
+
+    Returns:
+        (count, channels), ascending; all alike where a channel is constant.
+    """
+    if count == 1:
+        return lloyd_max_threshold(values)[None]
+    samples, channels = values.shape
+    ordered = np.sort(values.astype(np.float64), axis=0)
+    origin = ordered[samples // 2]
+    sums = np.concatenate([np.zeros((1, channels)), np.cumsum(ordered - origin, axis=0)])
+    equal_parts = np.round(np.arange(1, count + 1) * samples / (count + 1)).astype(int)
+    splits = np.repeat(equal_parts[:, None], channels, axis=1)
+    ends = np.zeros((1, channels), int), np.full((1, channels), samples)
+    for _ in range(_LLOYD_ROUNDS):
+        edges = np.concatenate([ends[0], splits, ends[1]])
+        sizes = np.diff(edges, axis=0)
+        means = np.diff(np.take_along_axis(sums, edges, axis=0), axis=0) / np.maximum(sizes, 1)
+        # A cell that lost all its samples stands where it was cut.
+        cuts = np.take_along_axis(ordered, np.minimum(edges[:-1], samples - 1), axis=0)
+        centres = np.where(sizes > 0, means + origin, cuts)
+        found = 0.5 * (centres[1:] + centres[:-1])
+        moved = np.stack([np.sum(ordered <= threshold, axis=0) for threshold in found])
+        if np.array_equal(moved, splits):
+            break
+        splits = moved
+    return found

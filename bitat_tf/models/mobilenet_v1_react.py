@@ -62,6 +62,7 @@ def mobilenet_v1_react(
     max_block: int = 1152,
     activation_quantizer: str = ACTIVATION_QUANTIZER,
     kernel_quantizer: str = KERNEL_QUANTIZER,
+    thresholds: int = 1,
     binary: bool = True,
 ) -> Any:
     """Build the network, by default ReActNet-A.
@@ -80,6 +81,7 @@ def mobilenet_v1_react(
         max_block: largest block of the layers' transforms.
         activation_quantizer, kernel_quantizer: of the binary layers, by name
             (`bitat_tf.quantizers`).
+        thresholds: bits that each sign makes of a channel (`RSign`); the float twin has none.
         binary: False builds the float twin.
 
     Returns:
@@ -114,7 +116,7 @@ def mobilenet_v1_react(
         x = layers.PReLU(
             shared_axes=[1, 2], alpha_initializer=_SLOPE_INITIALIZER, name="stem_prelu"
         )(x)
-    conv = _Convolutions(binary, max_block, activation_quantizer, kernel_quantizer)
+    conv = _Convolutions(binary, max_block, activation_quantizer, kernel_quantizer, thresholds)
     for index, (multiple, stride) in enumerate(blocks, start=1):
         x = _block(conv, x, channels(multiple), stride, f"block{index}")
     x = layers.GlobalAveragePooling2D(name="pool")(x)
@@ -145,15 +147,23 @@ class _Convolutions:
     """Makes convolutions of one kind, binary or float, with what stands in front of them."""
 
     def __init__(
-        self, binary: bool, max_block: int, activation_quantizer: str, kernel_quantizer: str
+        self,
+        binary: bool,
+        max_block: int,
+        activation_quantizer: str,
+        kernel_quantizer: str,
+        thresholds: int,
     ) -> None:
         self.binary = binary
         self.max_block = max_block
         self.activation_quantizer = activation_quantizer
         self.kernel_quantizer = kernel_quantizer
+        self.thresholds = thresholds
 
     def sign(self, x: Any, name: str) -> Any:
-        return RSign(self.activation_quantizer, name=name)(x) if self.binary else x
+        if not self.binary:
+            return x
+        return RSign(self.activation_quantizer, self.thresholds, name=name)(x)
 
     def convolve(self, x: Any, channels: int, size: int, stride: int, name: str) -> Any:
         if self.binary:

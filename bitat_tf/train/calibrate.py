@@ -184,7 +184,8 @@ class _Calibration:
     def _before(self, call: Call) -> None:
         if id(call.layer) in self.signs:
             values = self.student.compute(call.inputs[0])
-            call.layer.shift.assign(-threshold(values, self.config.threshold))
+            count = call.layer.thresholds
+            call.layer.shift.assign(-np.ravel(thresholds(values, self.config.threshold, count)))
         elif id(call.layer) in self.convolutions:
             self._fit_convolution(call)
 
@@ -334,19 +335,29 @@ def _some_rows(rows: Any, count: int, rng: np.random.Generator) -> Any:
     return rows if len(rows) <= count else rows[rng.integers(0, len(rows), count)]
 
 
-def threshold(values: Sequence[Any], rule: ThresholdRule) -> Any:
-    """Threshold per channel from a sign's inputs over all batches (step 6).
+def thresholds(values: Sequence[Any], rule: ThresholdRule, count: int = 1) -> Any:
+    """Thresholds per channel from a sign's inputs over all batches (step 6).
 
     Args:
         values: batches (batch, height, width, channels).
-        rule: `"lloyd_max"`, `"median"` or `"zero"`.
+        rule: `"lloyd_max"`, `"median"` (of several, the quantiles that cut the samples into
+            equal parts) or `"zero"`.
+        count: thresholds of each channel.
 
     Returns:
-        (channels,).
+        (count, channels), ascending.
+
+    Raises:
+        ValueError: when the values are not finite, or several thresholds shall all be zero.
     """
     channels = values[0].shape[-1]
     if rule == "zero":
-        return np.zeros(channels)
+        if count > 1:
+            raise ValueError(
+                f"calibration.threshold=zero would make all {count} thresholds of a channel the "
+                "same. Choose lloyd_max or median."
+            )
+        return np.zeros((1, channels))
     rng = np.random.default_rng(0)
     share = -(-_THRESHOLD_SAMPLES // len(values))
     rows = (np.reshape(v, (-1, channels)) for v in values)
@@ -354,8 +365,8 @@ def threshold(values: Sequence[Any], rule: ThresholdRule) -> Any:
     if not np.all(np.isfinite(samples)):
         raise ValueError("The inputs of a sign hold NaN or infinity: check the model's weights.")
     if rule == "median":
-        return np.median(samples, axis=0)
-    return linalg.lloyd_max_threshold(samples)
+        return np.quantile(samples, np.arange(1, count + 1) / (count + 1), axis=0)
+    return linalg.lloyd_max_thresholds(samples, count)
 
 
-__all__ = ["calibrate", "fit_layer", "solve", "sum_moments", "threshold"]
+__all__ = ["calibrate", "fit_layer", "solve", "sum_moments", "thresholds"]

@@ -2,11 +2,17 @@
 
 from typing import Any
 
+import numpy as np
+
+from bitat_tf.graph import binary_units
 from bitat_tf.layers import BitatConv2D, RSign
 
 
 def copy_float_weights(student: Any, teacher: Any) -> tuple[str, ...]:
     """Copy every layer's weights, a binary convolution's kernel included; signs have no twin.
+
+    A convolution that sees each channel several times (`RSign.thresholds`) takes an equal part of
+    the kernel for each, so that with its unit switched off it computes what the teacher does.
 
     Args:
         student: with `BitatConv2D` layers; changed in place.
@@ -18,6 +24,11 @@ def copy_float_weights(student: Any, teacher: Any) -> tuple[str, ...]:
     Raises:
         ValueError: when the teacher lacks a layer, or its shapes differ.
     """
+    thresholds = {
+        convolution.name: unit.sign.thresholds
+        for unit in binary_units(student)
+        for convolution in unit.convolutions
+    }
     twins = {layer.name: layer for layer in teacher.layers}
     copied = []
     for layer in student.layers:
@@ -32,6 +43,9 @@ def copy_float_weights(student: Any, teacher: Any) -> tuple[str, ...]:
         binary = isinstance(layer, BitatConv2D)
         old = [layer.kernel.latent_variable] if binary else layer.weights
         new = twin.get_weights()
+        parts = thresholds.get(layer.name, 1)
+        if parts > 1:
+            new = [np.concatenate([new[0] / parts] * parts, axis=2)]
         if [tuple(w.shape) for w in old] != [w.shape for w in new]:
             raise ValueError(
                 f"Layer {layer.name!r} has weights of other shapes in student and teacher. "

@@ -3,9 +3,9 @@ import importlib
 import numpy as np
 import pytest
 
-from bitat_tf import runtime
+from bitat_tf import graph, models, runtime
 from bitat_tf._keras import keras, tf
-from bitat_tf.convert import ConversionError, audit, export, export_float, strip
+from bitat_tf.convert import ConversionError, audit, check_parity, export, export_float, strip
 from bitat_tf.quantizers import lq
 
 layers = keras.layers
@@ -36,6 +36,23 @@ def test_every_binary_convolution_is_lcebconv2d(student, flatbuffer):
 def test_stripped_model_exports_silently_to_the_same_bytes(student, flatbuffer, capfd):
     assert export(strip(student)) == flatbuffer
     assert capfd.readouterr() == ("", "")
+
+
+def test_several_thresholds_stay_binary_convolutions(images):
+    keras.utils.set_random_seed(0)
+    model = models.build(
+        "mobilenet_v1_react_nano", classes=4, input_size=16, blocks=((2, 2), (2, 1)), thresholds=2
+    )
+    rng = np.random.default_rng(0)
+    for unit in graph.binary_units(model):
+        unit.sign.shift.assign(rng.normal(size=unit.sign.shift.shape))
+    np.testing.assert_array_equal(strip(model)(images), model(images, training=False))
+    content = export(model)
+    report = audit(content)
+    assert report.binary_convolutions == 5
+    assert report.float_convolutions == 1
+    assert {op.kernel_shape[3] for op in report.ops if op.binary} == {24, 48}
+    assert check_parity(model, content, images).passed
 
 
 def test_float_twin_runs_and_has_no_binary_operator(twin, float_flatbuffer, images):

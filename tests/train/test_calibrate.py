@@ -8,7 +8,8 @@ from bitat_tf._keras import keras, tf
 from bitat_tf.config import CalibrationConfig
 from bitat_tf.layers import BitatConv2D, RSign
 from bitat_tf.train import calibrate
-from bitat_tf.train.calibrate import threshold
+from bitat_tf.train.calibrate import thresholds
+from bitat_tf.train.transfer import copy_float_weights
 
 CONFIG = CalibrationConfig(batches=3, batch_size=64)
 
@@ -169,13 +170,44 @@ def test_the_refitted_head_beats_the_teacher_s(tiny_student, tiny_teacher, batch
 )
 def test_threshold_rules(rule, expected):
     values = [np.random.default_rng(0).exponential(size=(4, 6, 6, 2)) for _ in range(2)]
-    got = threshold(values, rule)
+    (got,) = thresholds(values, rule)
     rows = np.concatenate(values).reshape(-1, 2)
     if rule == "median":
         expected = np.median(rows, axis=0)
     elif rule == "lloyd_max":
         expected = linalg.lloyd_max_threshold(rows)
     np.testing.assert_allclose(got, np.broadcast_to(expected, 2))
+
+
+def test_rules_for_several_thresholds():
+    values = [np.random.default_rng(0).exponential(size=(4, 6, 6, 2)) for _ in range(2)]
+    rows = np.concatenate(values).reshape(-1, 2)
+    np.testing.assert_allclose(
+        thresholds(values, "median", 3), np.quantile(rows, [0.25, 0.5, 0.75], axis=0)
+    )
+    np.testing.assert_allclose(
+        thresholds(values, "lloyd_max", 3), linalg.lloyd_max_thresholds(rows, 3)
+    )
+    with pytest.raises(ValueError, match="all 3 thresholds of a channel the same"):
+        thresholds(values, "zero", 3)
+
+
+def test_a_second_threshold_explains_more_of_every_layer(
+    tiny_options, tiny_teacher, batches, images
+):
+    explained = {}
+    for count in (1, 2):
+        student = models.build("mobilenet_v1_react_nano", **tiny_options, thresholds=count)
+        copy_float_weights(student, tiny_teacher)
+        for unit in graph.binary_units(student):
+            unit.activate(False)
+        # switched off, it computes what the teacher does
+        np.testing.assert_allclose(student(images), tiny_teacher(images), atol=1e-4)
+        result = calibrate(student, tiny_teacher, batches)
+        explained[count] = {layer.name: layer.unexplained_real for layer in result.layers}
+    first = next(iter(explained[1]))
+    assert explained[2][first] < 0.8 * explained[1][first]
+    assert sum(explained[2].values()) < 0.9 * sum(explained[1].values())
 
 
 def test_refuses_what_it_cannot_calibrate(tiny_student, tiny_teacher, batches, images):

@@ -8,7 +8,7 @@ from bitat_tf._keras import keras, tf
 from bitat_tf.config import CalibrationConfig
 from bitat_tf.graph import binary_units
 from bitat_tf.train import calibrate, recompute_batchnorm
-from bitat_tf.train.calibrate import sum_moments, threshold
+from bitat_tf.train.calibrate import sum_moments, thresholds
 
 WEIGHTED = pytest.mark.parametrize("task_weights", [False, True])
 
@@ -139,7 +139,9 @@ def test_a_student_that_is_not_finite_is_refused(tiny_student, tiny_teacher, ima
 def test_a_constant_channel_s_threshold_is_its_value(rule):
     # exactly: then x - threshold is 0, one sign for all, and not the sign of rounding
     values = [np.full((3, 4, 4, 2), [0.1, -7.3], "float32") for _ in range(2)]
-    np.testing.assert_array_equal(np.float32(threshold(values, rule)), np.float32([0.1, -7.3]))
+    for count in (1, 2):
+        found = np.float32(thresholds(values, rule, count))
+        np.testing.assert_array_equal(found, np.float32([[0.1, -7.3]] * count))
 
 
 def test_a_kernel_of_a_dead_layer_has_scale_zero():
