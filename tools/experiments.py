@@ -38,6 +38,9 @@ from bitat_tf.results import TrainingPoint
 
 TEACHER = "float"
 
+# Arguments of a backbone that its float twin has nothing to do with.
+_STUDENT_ONLY = {"thresholds", "max_block", "activation_quantizer", "kernel_quantizer"}
+
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
@@ -235,6 +238,7 @@ class Experiments:
         """After what the teacher is made of, so that several tools share it."""
         recipe = to_mapping(self.recipe_of(Variant(TEACHER), seed))
         del recipe["data"]["data_dir"]
+        recipe["model"] = _of_twin(recipe["model"])
         parts = json.dumps([recipe[section] for section in ("data", "model", "teacher")])
         digest = hashlib.sha256(parts.encode()).hexdigest()[:8]
         return f"{Path(recipe['data']['dataset']).name}-{digest}-seed{seed}"
@@ -258,7 +262,10 @@ def differences(made: Any, recipe: Recipe, *, teacher: bool) -> list[str]:
     wanted = to_mapping(recipe)
     default = to_mapping(Recipe(name="default"))
     sections = ["data", "model", "teacher"]
-    if not teacher:
+    if teacher:
+        made = {**made, "model": _of_twin(made["model"])}
+        wanted["model"] = _of_twin(wanted["model"])
+    else:
         sections.append("student")
         if train.method(recipe.student.method).calibrated:
             sections.append("calibration")
@@ -271,6 +278,12 @@ def differences(made: Any, recipe: Recipe, *, teacher: bool) -> list[str]:
             if made[section].get(key, default[section][key]) != wanted[section][key]
         ]
     return different
+
+
+def _of_twin(model: Any) -> dict[str, Any]:
+    """A recipe's `model` section, less what only the student has."""
+    arguments = {k: v for k, v in model["arguments"].items() if k not in _STUDENT_ONLY}
+    return {**model, "arguments": arguments}
 
 
 def spread(values: Sequence[float]) -> float:
