@@ -2,7 +2,7 @@
 
     python tools/compare_methods.py --dataset cifar10 --data-dir DIR --seeds 0 1 2 \\
         [--methods bitat ste ...] [--learning-rates 1e-3 3e-3] [--steps 1600] [--distill 0.5] \\
-        [--out docs/results]
+        [--title NAME] [--out docs/results]
 
 For each seed one float teacher is trained, and from its weights one student by each method.
 With several learning rates each method gets the one that is best for it on the validation part
@@ -135,11 +135,13 @@ def markdown(
         if len(learning_rates) > 1
         else f"at a learning rate of {rates}"
     )
+    options = ", ".join(f"{k} = {v}" for k, v in recipe.model.arguments.items())
+    backbone = f"{recipe.model.name} ({options})" if options else recipe.model.name
     return "\n".join(
         [
             f"# Training methods on {Path(recipe.data.dataset).name}",
             "",
-            f"Recipe {recipe.name}, backbone {recipe.model.name}. Each method starts from the same "
+            f"Recipe {recipe.name}, backbone {backbone}. Each method starts from the same "
             f"float net's weights (one per seed) and trains {config.steps:,} steps of batch "
             f"{config.batch_size} {rate}, with {distilled}; BatchNorm statistics are recomputed "
             f"for all. {about(records)}",
@@ -221,14 +223,13 @@ def write(
     records: Sequence[Record],
     tried: Sequence[Record],
     out: Path,
+    name: str,
     command: str,
     recipe: Recipe,
     learning_rates: Sequence[float],
 ) -> Path:
-    """Write the table and the figure; returns the table's path."""
+    """Write the table and the figure under a name; returns the table's path."""
     out.mkdir(parents=True, exist_ok=True)
-    lone = f"-lr{learning_rates[0]:g}" if len(learning_rates) == 1 else ""
-    name = title(recipe) + lone
     with atomic_path(out / f"{name}.png") as temporary:
         draw(records).savefig(
             temporary, format="png", dpi=120, metadata={"Description": command, "Software": None}
@@ -249,17 +250,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--learning-rates", nargs="+", type=float, help="to choose from; default: the recipe's"
     )
+    parser.add_argument("--title", help="of the table and its records; default: the data set's")
     arguments = parser.parse_args(argv)
     given = sys.argv[1:] if argv is None else argv
     command = shown_command("compare_methods.py", given, arguments.data_dir)
 
     def work(recipe: Recipe) -> Path:
         rates = arguments.learning_rates or [recipe.student.learning_rate]
-        experiments = Experiments.from_arguments(recipe, title(recipe), arguments)
+        name = arguments.title or title(recipe)
+        experiments = Experiments.from_arguments(recipe, name, arguments)
         methods = list(dict.fromkeys(arguments.methods))
         seeds = list(dict.fromkeys(arguments.seeds))
         records, tried = compare(experiments, methods, seeds, rates)
-        return write(records, tried, arguments.out, command, recipe, rates)
+        lone = f"-lr{rates[0]:g}" if len(arguments.learning_rates or []) == 1 else ""
+        return write(records, tried, arguments.out, name + lone, command, recipe, rates)
 
     return carried_out("compare_methods", arguments, work)
 

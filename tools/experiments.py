@@ -122,6 +122,12 @@ class Experiments:
             None if arguments.quiet else Console(stderr=True),
         )
 
+    def with_recipe(self, recipe: Recipe) -> "Experiments":
+        """The same directories for another recipe of the same data."""
+        other = Experiments(recipe, self.folder, self.teachers, self.work, self.console)
+        other._images = self._images
+        return other
+
     def carry_out(self, variants: Sequence[Variant], seeds: Sequence[int]) -> list[Record]:
         """Do every training that has no record yet; the teachers' records first, then the rest.
 
