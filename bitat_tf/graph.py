@@ -25,6 +25,7 @@ class Call:
         layer: the Keras layer.
         inputs: ids of the tensors it reads.
         outputs: ids of those it makes.
+        input_shapes, output_shapes: of these tensors, batch included.
     """
 
     def __init__(self, node: Any) -> None:
@@ -32,18 +33,25 @@ class Call:
         self.layer = node.layer
         self.inputs: tuple[TensorId, ...] = tuple(node.flat_input_ids)
         self.outputs: tuple[TensorId, ...] = tuple(node.flat_output_ids)
+        self.input_shapes = _shapes(node.keras_inputs)
+        self.output_shapes = _shapes(node.outputs)
 
     def apply(self, values: dict[TensorId, Any], layer: Callable[..., Any] | None = None) -> None:
         """Compute the call's outputs from `values` and put them there.
 
         Args:
-            values: tensor id -> tensor, real or symbolic; one list entry per id.
+            values: tensor id -> tensor, real or symbolic.
             layer: what to call instead of the call's own layer.
         """
-        boxed = {key: [values[key]] for key in self.inputs}
+        # Keras takes one entry out for each time that the call reads the tensor.
+        boxed = {key: [values[key]] * self.inputs.count(key) for key in self.inputs}
         arguments, keywords = self._node.map_arguments(boxed)
         result = (layer or self.layer)(*arguments, **keywords)
         values.update(zip(self.outputs, tf.nest.flatten(result), strict=True))
+
+
+def _shapes(tensors: Any) -> tuple[tuple[int | None, ...], ...]:
+    return tuple(tuple(tensor.shape) for tensor in tf.nest.flatten(tensors))
 
 
 class Graph:

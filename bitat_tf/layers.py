@@ -207,11 +207,13 @@ class RSign(keras.layers.Layer):
     (the multiple binary activations of ABC-Net, arXiv 1711.11294): the convolution behind sees
     that many times the channels, all of them still 1-bit, and far more of the signal.
 
-    With `active` off it passes x unchanged, once for each threshold.
+    With `active` off it passes x, or the activation `inactive` of x, which is what the float
+    twin computes there; once for each threshold.
 
     Args:
         quantizer: whose pseudo-gradient it has, by name or as an instance.
         thresholds: bits per channel.
+        inactive: a Keras activation, by name.
 
     Raises:
         ValueError: when `thresholds` is not an integer of at least 1.
@@ -221,7 +223,11 @@ class RSign(keras.layers.Layer):
     """
 
     def __init__(
-        self, quantizer: Any = ACTIVATION_QUANTIZER, thresholds: int = 1, **kwargs: Any
+        self,
+        quantizer: Any = ACTIVATION_QUANTIZER,
+        thresholds: int = 1,
+        inactive: str = "linear",
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check(
@@ -232,6 +238,7 @@ class RSign(keras.layers.Layer):
         )
         self.quantizer = lq.quantizers.get(quantizer)
         self.thresholds = thresholds
+        self.inactive = keras.activations.get(inactive)
 
     def build(self, input_shape: Any) -> None:
         """Make the shift, (thresholds * channels,), and the switch."""
@@ -245,13 +252,19 @@ class RSign(keras.layers.Layer):
         if self.thresholds > 1:
             inputs = tf.concat([inputs] * self.thresholds, axis=-1)
         return tf.cond(
-            self.active, lambda: self.quantizer(inputs + self.shift), lambda: tf.identity(inputs)
+            self.active,
+            lambda: self.quantizer(inputs + self.shift),
+            lambda: tf.identity(self.inactive(inputs)),
         )
 
     def get_config(self) -> dict[str, Any]:
         """Arguments of the constructor."""
-        quantizer = lq.quantizers.serialize(self.quantizer)
-        return {**super().get_config(), "quantizer": quantizer, "thresholds": self.thresholds}
+        return {
+            **super().get_config(),
+            "quantizer": lq.quantizers.serialize(self.quantizer),
+            "thresholds": self.thresholds,
+            "inactive": keras.activations.serialize(self.inactive),
+        }
 
 
 @_register

@@ -34,6 +34,25 @@ def test_sweep_runs_each_call_once_and_only_what_is_asked_for():
     assert sorted(seen) == sorted(call.layer.name for call in read.calls)
 
 
+def test_a_call_may_read_one_tensor_twice():
+    inputs = keras.Input((3,))
+    doubled = keras.layers.Concatenate(name="copies")([inputs, inputs])
+    model = keras.Model(inputs, doubled)
+    values = tf.constant([[1.0, 2.0, 3.0]])
+    for output in (
+        graph.Sweep(graph.Graph(model), [values]).run_all()[0],
+        graph.rebuild(model, lambda call: None)(values),
+    ):
+        np.testing.assert_array_equal(output, [[1, 2, 3, 1, 2, 3]])
+
+
+def test_calls_know_their_shapes():
+    read = graph.Graph(branching_model())
+    (join,) = (call for call in read.calls if call.layer.name == "join")
+    assert join.input_shapes == ((None, 4), (None, 4))
+    assert join.output_shapes == ((None, 8),)
+
+
 def test_sweep_drops_what_nobody_reads_any_more(tiny_teacher, images):
     read = graph.Graph(tiny_teacher)
     sweep = graph.Sweep(read, [images])

@@ -15,6 +15,7 @@ LAYERS = {
     "conv_1x1": (lambda: BitatConv2D(5, 1), (6, 6, 4)),
     "rsign": (RSign, (6, 6, 4)),
     "rsign_thresholds": (lambda: RSign(thresholds=2), (6, 6, 4)),
+    "rsign_relu": (lambda: RSign(inactive="relu"), (6, 6, 4)),
     "rprelu": (RPReLU, (6, 6, 4)),
 }
 
@@ -158,6 +159,16 @@ def test_several_thresholds_give_a_bit_each():
 def test_a_sign_needs_a_threshold(thresholds):
     with pytest.raises(ValueError, match="`thresholds` must be an integer of at least 1"):
         RSign(thresholds=thresholds)
+
+
+def test_inactive_rsign_is_the_activation_of_its_twin():
+    layer = RSign(inactive="relu")
+    x = tf.constant([[-1.0, 2.0]])
+    layer.build(x.shape)
+    layer.shift.assign([3.0, -3.0])
+    np.testing.assert_array_equal(layer(x), [[1.0, -1.0]])
+    layer.active.assign(False)
+    np.testing.assert_array_equal(layer(x), [[0.0, 2.0]])
 
 
 def test_rprelu_is_the_formula():
