@@ -15,6 +15,8 @@ from bitat_tf import (
 )
 from bitat_tf._version import __version__
 from bitat_tf.config import CalibrationConfig, DataConfig
+from bitat_tf.convert import binary_kernels
+from bitat_tf.counts import count
 from bitat_tf.graph import binary_units
 from bitat_tf.train import BitatCallback, Schedule, calibrate, recompute_batchnorm
 
@@ -25,9 +27,11 @@ __all__ = [
     "Schedule",
     "__version__",
     "bench",
+    "binary_kernels",
     "binary_units",
     "calibrate",
     "convert",
+    "count",
     "data",
     "models",
     "recompute_batchnorm",

@@ -11,27 +11,31 @@ from typing import Any
 
 import numpy as np
 
-from bitat_tf.quantizers import lq
+from bitat_tf.counts import is_binary
 
 # LCE packs this many values of the input channels into one int32.
 WORD_BITS = 32
 
 
 def binary_kernels(model: Any) -> dict[str, np.ndarray]:
-    """The kernels of all convolutions that are meant to be binary.
+    """The binary weights of a model: the kernels of all convolutions that are meant to be binary.
 
-    These are all `QuantConv2D` with a kernel quantizer, those in nested models too.
+    What Keras saves and `get_weights` gives are the latent kernels, from which training goes on;
+    these are the ones that ship. (Larq's `quantized_scope` does not make Keras save them:
+    larq#553, larq#792.) They are of all `QuantConv2D` with a kernel quantizer, `BitatConv2D`
+    among them, those in nested models too.
 
     Args:
-        model: a student, or what `strip` made of one.
+        model: a student, whether its units are active or not, or what `strip` made of one.
 
     Returns:
-        Layer name -> quantized kernel, (kh, kw, c_in, c_out).
+        Layer name -> quantized kernel, (kh, kw, c_in, c_out), in {-1, +1}, times a scale per
+        output channel where the quantizer has one.
     """
     return {
         layer.name: np.asarray(layer.kernel_quantizer(layer.kernel.latent_variable))
         for layer in model.submodules
-        if isinstance(layer, lq.layers.QuantConv2D) and layer.kernel_quantizer is not None
+        if is_binary(layer)
     }
 
 
