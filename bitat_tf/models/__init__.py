@@ -1,16 +1,21 @@
 """Backbones by name; `build` makes the binary network or its float twin.
 
-A family is one file with a builder, registered here.
+A family is one file with a builder, registered here; `parts` is what they share.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from bitat_tf.models import mobilenet_v1_react
+from bitat_tf.models import mobilenet_v1_react, mobilenet_v2, quicknet, resnet
 
 _BUILDERS: dict[str, Callable[..., Any]] = {
     "mobilenet_v1_react": mobilenet_v1_react.mobilenet_v1_react,
     "mobilenet_v1_react_nano": mobilenet_v1_react.mobilenet_v1_react_nano,
+    "mobilenet_v2": mobilenet_v2.mobilenet_v2,
+    "mobilenet_v2_nano": mobilenet_v2.mobilenet_v2_nano,
+    "quicknet": quicknet.quicknet,
+    "resnet18": resnet.resnet18,
+    "resnet20": resnet.resnet20,
 }
 
 
@@ -24,8 +29,10 @@ def build(name: str, **arguments: Any) -> Any:
 
     Args:
         name: one of `names()`.
-        **arguments: of its builder; all take `classes`, `input_size`, `input_channels` and
-            `binary` (False: the float twin, with the same layer names).
+        **arguments: of its builder; all take `classes`, `width`, `input_size`,
+            `input_channels`, `stem_stride`, `channel_divisor`, `max_block`,
+            `activation_quantizer`, `kernel_quantizer`, `thresholds` and `binary` (False: the float twin, with
+            the same layer names).
 
     Returns:
         A Keras functional model from images (batch, size, size, channels), standardised, to

@@ -14,9 +14,9 @@ weights and activations are found by name.
 from typing import Any
 
 from bitat_tf._keras import keras
-from bitat_tf.layers import BitatConv2D, RPReLU, RSign
+from bitat_tf.layers import RPReLU
+from bitat_tf.models import parts
 from bitat_tf.quantizers import ACTIVATION_QUANTIZER, KERNEL_QUANTIZER
-from bitat_tf.records import check
 
 layers = keras.layers
 
@@ -40,12 +40,6 @@ REACTNET_A: Blocks = (
 )
 
 NANO: Blocks = ((2, 2), (2, 1), (4, 2), (4, 1), (8, 2), (8, 1))
-
-# The protocol of the field for binary networks (larq's guide): the statistics follow a
-# network whose signs flip within ten steps, not within a hundred.
-BATCHNORM_MOMENTUM = 0.9
-
-_SLOPE_INITIALIZER = keras.initializers.Constant(0.25)
 
 
 def mobilenet_v1_react(
@@ -91,38 +85,19 @@ def mobilenet_v1_react(
         ValueError: when an argument is out of range, or a block's channels neither keep nor
             double those before it.
     """
-    for name, value in (("classes", classes), ("width", width), ("input_size", input_size)):
-        check(value > 0, name, "positive", value)
-    check(
-        all(isinstance(b, list | tuple) and len(b) == 2 and min(b) >= 1 for b in blocks),
-        "blocks",
-        "pairs of (channel multiple, stride), each at least 1",
-        blocks,
-    )
+    parts.check_sizes(classes, width, input_size)
+    parts.check_rows(blocks, "blocks", ("channel multiple", "stride"))
 
     def channels(multiple: int) -> int:
-        exact = stem_channels * width * multiple
-        return max(channel_divisor, round(exact / channel_divisor) * channel_divisor)
+        return parts.round_channels(stem_channels * width * multiple, channel_divisor)
 
-    if stem_stride is None:
-        stem_stride = 2 if input_size >= 64 else 1
+    first = parts.stem_stride(stem_stride, input_size, large=2)
     image = layers.Input((input_size, input_size, input_channels), name="image")
-    x = layers.Conv2D(
-        channels(1), 3, stem_stride, padding="same", use_bias=False, name="stem_conv"
-    )(image)
-    x = _batchnorm("stem_bn")(x)
-    if stem_activation:
-        # A slope of 0 would make everything behind it positive, and every sign +1.
-        x = layers.PReLU(
-            shared_axes=[1, 2], alpha_initializer=_SLOPE_INITIALIZER, name="stem_prelu"
-        )(x)
-    conv = _Convolutions(binary, max_block, activation_quantizer, kernel_quantizer, thresholds)
+    x = parts.stem(image, channels(1), 3, first, stem_activation)
+    conv = parts.Convolutions(binary, max_block, activation_quantizer, kernel_quantizer, thresholds)
     for index, (multiple, stride) in enumerate(blocks, start=1):
         x = _block(conv, x, channels(multiple), stride, f"block{index}")
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
-    logits = layers.Dense(classes, name="logits")(x)
-    suffix = "binary" if binary else "float"
-    return keras.Model(image, logits, name=f"mobilenet_v1_react_{suffix}")
+    return parts.classifier(image, x, classes, "mobilenet_v1_react", binary)
 
 
 def mobilenet_v1_react_nano(*, classes: int = 10, input_size: int = 32, **arguments: Any) -> Any:
@@ -143,55 +118,19 @@ def mobilenet_v1_react_nano(*, classes: int = 10, input_size: int = 32, **argume
     return mobilenet_v1_react(classes=classes, input_size=input_size, **{**defaults, **arguments})
 
 
-class _Convolutions:
-    """Makes convolutions of one kind, binary or float, with what stands in front of them."""
-
-    def __init__(
-        self,
-        binary: bool,
-        max_block: int,
-        activation_quantizer: str,
-        kernel_quantizer: str,
-        thresholds: int,
-    ) -> None:
-        self.binary = binary
-        self.max_block = max_block
-        self.activation_quantizer = activation_quantizer
-        self.kernel_quantizer = kernel_quantizer
-        self.thresholds = thresholds
-
-    def sign(self, x: Any, name: str) -> Any:
-        if not self.binary:
-            return x
-        return RSign(self.activation_quantizer, self.thresholds, name=name)(x)
-
-    def convolve(self, x: Any, channels: int, size: int, stride: int, name: str) -> Any:
-        if self.binary:
-            layer = BitatConv2D(
-                channels,
-                size,
-                stride,
-                max_block=self.max_block,
-                kernel_quantizer=self.kernel_quantizer,
-                name=name,
-            )
-        else:
-            layer = layers.Conv2D(channels, size, stride, padding="same", use_bias=False, name=name)
-        return layer(x)
-
-
-def _block(conv: _Convolutions, x: Any, channels: int, stride: int, name: str) -> Any:
+def _block(conv: parts.Convolutions, x: Any, channels: int, stride: int, name: str) -> Any:
     before = x.shape[-1]
     if channels not in (before, 2 * before):
         raise ValueError(
-            f"`blocks` must keep or double the channels. Received: {before} -> {channels} in {name}"
+            "`blocks` must keep or double the channels, as rounded at this width. Received: "
+            f"{before} -> {channels} in {name}"
         )
     shortcut = x
     if stride != 1:
         shortcut = layers.AveragePooling2D(stride, padding="same", name=f"{name}_shortcut")(x)
     y = conv.sign(x, f"{name}_sign3x3")
     y = conv.convolve(y, before, 3, stride, f"{name}_conv3x3")
-    y = _batchnorm(f"{name}_bn3x3")(y)
+    y = parts.batchnorm(f"{name}_bn3x3")(y)
     y = layers.Add(name=f"{name}_add3x3")([y, shortcut])
     x = RPReLU(name=f"{name}_rprelu3x3")(y)
 
@@ -200,14 +139,10 @@ def _block(conv: _Convolutions, x: Any, channels: int, stride: int, name: str) -
     # Binary convolutions cannot double channels inside a shortcut, so two share its input.
     for suffix in ("",) if channels == before else ("a", "b"):
         z = conv.convolve(y, before, 1, 1, f"{name}_conv1x1{suffix}")
-        z = _batchnorm(f"{name}_bn1x1{suffix}")(z)
+        z = parts.batchnorm(f"{name}_bn1x1{suffix}")(z)
         branches.append(layers.Add(name=f"{name}_add1x1{suffix}")([z, x]))
     if len(branches) == 1:
         (x,) = branches
     else:
         x = layers.Concatenate(name=f"{name}_concat")(branches)
     return RPReLU(name=f"{name}_rprelu1x1")(x)
-
-
-def _batchnorm(name: str) -> Any:
-    return layers.BatchNormalization(momentum=BATCHNORM_MOMENTUM, name=name)
