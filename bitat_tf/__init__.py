@@ -16,13 +16,14 @@ from bitat_tf import (
 from bitat_tf._version import __version__
 from bitat_tf.config import CalibrationConfig, DataConfig
 from bitat_tf.convert import binary_kernels
-from bitat_tf.counts import count
+from bitat_tf.counts import Counts, count
 from bitat_tf.graph import binary_units
 from bitat_tf.train import BitatCallback, Schedule, calibrate, recompute_batchnorm
 
 __all__ = [
     "BitatCallback",
     "CalibrationConfig",
+    "Counts",
     "DataConfig",
     "Schedule",
     "__version__",

@@ -178,7 +178,7 @@ def _size(weight: Any) -> int:
 _layers = keras.layers
 
 # What is summed at each position, and whether the positions are the input's; the first that fits.
-_KERNELS: tuple[tuple[type, Callable[[Any], int], bool], ...] = (
+_KERNELS: tuple[tuple[Any, Callable[[Any], int], bool], ...] = (
     (_layers.Conv2DTranspose, lambda layer: _size(layer.kernel), True),
     (
         _layers.SeparableConv2D,
@@ -192,7 +192,7 @@ _KERNELS: tuple[tuple[type, Callable[[Any], int], bool], ...] = (
 
 
 def _macs(call: Call) -> int:
-    layer: Any = call.layer
+    layer = call.layer
     for kind, kernel_size, of_input in _KERNELS:
         if isinstance(layer, kind):
             (shape,) = call.input_shapes if of_input else call.output_shapes
