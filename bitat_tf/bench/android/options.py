@@ -30,7 +30,7 @@ class Options:
     """How a phone is measured: every combination of threads, kernels and XNNPACK.
 
     Args:
-        serial: of the phone; None takes the only one.
+        serial: of the phone; None takes $ANDROID_SERIAL or else the only one.
         binary: path of the benchmark tool; None looks into `tool.cache_directory()`.
         threads: thread counts.
         kernels: of LceBconv2d; the indirect one is faster on small inputs and slower on large

@@ -6,11 +6,13 @@ Names on the phone are this module's own; the user's never get there.
 import contextlib
 import re
 import secrets
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from bitat_tf.bench.android.adb import Adb, Finished, quoted
-from bitat_tf.bench.android.errors import DeviceLost, MeasurementError, StorageFull, TimedOut
+from bitat_tf.bench.android.errors import DeviceLost, MeasurementError, StorageFull
 
 _PARENT = "/data/local/tmp"
 _OURS = re.compile(rf"{_PARENT}/bitat-[0-9a-f]{{16}}")
@@ -27,6 +29,21 @@ class RemoteDirectory:
             raise ValueError(f"`path` must be {_PARENT}/bitat-(16 digits). Received: {path!r}")
         self.adb = adb
         self.path = path
+
+    def make(self) -> None:
+        """Make the directory, for the shell's user alone.
+
+        Raises:
+            StorageFull: when the phone has no room.
+            MeasurementError: when it cannot be made for another reason.
+        """
+        done = self.adb.shell("mkdir", "-m", "700", self.path)
+        if not done.status:
+            return
+        said = _said(done)
+        if "No space left" in said:
+            raise StorageFull(f"Device {self.adb.serial} is full: {said}. Free some space on it.")
+        raise MeasurementError(f"Device {self.adb.serial} does not make {self.path}: {said}")
 
     def push_tool(self, local: Path) -> None:
         """Copy the benchmark tool, and make it executable."""
@@ -88,26 +105,42 @@ def remote_directory(adb: Adb) -> Iterator[RemoteDirectory]:
     """
     remote = RemoteDirectory(adb, f"{_PARENT}/bitat-{secrets.token_hex(8)}")
     try:
-        done = adb.shell("mkdir", "-m", "700", remote.path)
-        if done.status:
-            said = _said(done)
-            if "No space left" in said:
-                raise StorageFull(f"Device {adb.serial} is full: {said}. Free some space on it.")
-            raise MeasurementError(f"Device {adb.serial} does not make {remote.path}: {said}")
+        remote.make()
         yield remote
     except BaseException as err:
-        try:
-            remote.remove()
-        except (DeviceLost, TimedOut, MeasurementError) as failure:
-            left = (
-                f"{remote.path} could not be removed from device {adb.serial}; when it is back: "
-                f"adb -s {adb.serial} shell rm -rf {remote.path}"
-            )
-            if not isinstance(err, MeasurementError):
-                raise MeasurementError(f"{failure} {left}") from err
-            raise type(err)(f"{err} {left}") from err
+        with _uninterrupted():
+            _remove_after(err, remote)
         raise
-    remote.remove()
+    with _uninterrupted():
+        remote.remove()
+
+
+def _remove_after(err: BaseException, remote: RemoteDirectory) -> None:
+    """Remove the directory; where that fails too, raise both errors as one."""
+    try:
+        remote.remove()
+    except MeasurementError as failure:
+        serial = remote.adb.serial
+        left = (
+            f"{remote.path} could not be removed from device {serial}; when it is back: "
+            f"adb -s {serial} shell rm -rf {remote.path}"
+        )
+        if isinstance(err, MeasurementError):
+            raise type(err)(f"{err} {left}") from err
+        raise MeasurementError(f"{failure} {left}") from err
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ignore Ctrl-C in the block, which has time limits of its own: it is already cleaning up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread gets it
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _said(done: Finished) -> str:

@@ -6,6 +6,7 @@ named at the end; a phone that is lost, hangs or is full ends the session.
 """
 
 import hashlib
+import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -66,7 +67,9 @@ def measure(
     for content in models.values():
         runtime.verify(content)
     adb = Adb(options.adb)
-    adb = adb.with_serial(choose(adb.devices(), options.serial))
+    # adb itself obeys this variable, so whoever set it expects that.
+    serial = options.serial or os.environ.get("ANDROID_SERIAL") or None
+    adb = adb.with_serial(choose(adb.devices(), serial))
     device = read_device(adb)
     tool = find_tool(options.binary, device)
     if options.cpu_mask is not None:
@@ -224,9 +227,7 @@ class _Session:
             output = parse(done.stdout, profile=profile)
         except OutputError as err:
             raise ToolFailed(f"its output cannot be used: {err}") from err
-        echoed = output.settings.get("Num threads", str(cell.setting.threads))
-        if echoed != str(cell.setting.threads):
-            raise ToolFailed(f"the tool ran {echoed} threads instead of {cell.setting.threads}")
+        _check_echo(output, cell.setting)
         return output
 
     def _mask(self, setting: Setting) -> str:
@@ -248,6 +249,19 @@ class _Session:
             cell.operators,
             cell.memory_peak_mb,
         )
+
+
+def _check_echo(output: ToolOutput, setting: Setting) -> None:
+    """Hold what the tool says it was told, where it says so, against what it was told."""
+    told = {
+        "Num threads": str(setting.threads),
+        "Use xnnpack": str(int(setting.xnnpack)),
+        "Use indirect BGEMM": str(int(setting.kernel == "indirect")),
+    }
+    for name, value in told.items():
+        said = output.settings.get(name, value)
+        if said != value:
+            raise ToolFailed(f"the tool ran with {name}: [{said}] instead of [{value}]")
 
 
 def _name(cell: _Cell) -> str:

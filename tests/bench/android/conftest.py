@@ -4,11 +4,10 @@ import json
 import os
 import shutil
 import socket
-import struct
 import subprocess
 
 import pytest
-from stand_in import StandIn
+from stand_in import StandIn, elf
 from stand_in_tool import MARK
 
 from bitat_tf._keras import keras
@@ -16,14 +15,6 @@ from bitat_tf.convert import export, export_float
 from bitat_tf.layers import BitatConv2D, RSign
 
 layers = keras.layers
-
-
-def elf(machine=183, *, linker=b"/system/bin/linker64", tail=b""):
-    """A 64-bit little-endian ELF header with one program header, that of the linker."""
-    header = struct.pack("<4s5B7x", b"\x7fELF", 2, 1, 1, 0, 0)
-    header += struct.pack("<HHIQQQIHHHHHH", 3, machine, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0)
-    path = linker + b"\0"
-    return header + struct.pack("<IIQQQQQQ", 3, 4, 120, 0, 0, len(path), len(path), 1) + path + tail
 
 
 @pytest.fixture(scope="session")

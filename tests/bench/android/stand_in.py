@@ -47,6 +47,14 @@ exec {sys.executable} {TOOL} "$@\"""",
 }
 
 
+def elf(machine=183, *, linker=b"/system/bin/linker64", tail=b""):
+    """A 64-bit little-endian ELF header with one program header, that of the linker."""
+    header = struct.pack("<4s5B7x", b"\x7fELF", 2, 1, 1, 0, 0)
+    header += struct.pack("<HHIQQQIHHHHHH", 3, machine, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    path = linker + b"\0"
+    return header + struct.pack("<IIQQQQQQ", 3, 4, 120, 0, 0, len(path), len(path), 1) + path + tail
+
+
 class StandIn:
     """The phone.
 
@@ -107,12 +115,14 @@ class StandIn:
 
     def running_tools(self):
         """Process numbers of tools that still run."""
-        listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True)
-        return [
-            int(line.split()[0])
-            for line in listed.stdout.splitlines()
-            if str(TOOL) in line and str(self.root) in _working_directory(line.split()[0])
-        ]
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with _ignored(OSError):  # it may end meanwhile
+                command = (folder / "cmdline").read_bytes().decode(errors="replace")
+                where = os.readlink(folder / "cwd")
+                if str(TOOL) in command and where.startswith(str(self.root)):
+                    found.append(int(folder.name))
+        return found
 
     def environment(self):
         """What a command on the phone sees."""
@@ -408,13 +418,6 @@ def _furnish(root):
         script.parent.mkdir(exist_ok=True)
         script.write_text(f"#!/bin/sh\n{text}\n")
         script.chmod(0o755)
-
-
-def _working_directory(pid):
-    try:
-        return os.readlink(f"/proc/{pid}/cwd")
-    except OSError:
-        return ""
 
 
 class _ignored:

@@ -3,7 +3,7 @@
 Arguments: the pushed program, then the options of the tool. The program is an ELF header with a
 description behind it, in JSON, that says how this tool is to behave:
 
-    kind    run, print, crash, fail, hang, garbage: see the functions
+    kind    run, print, crash, fail, hang, garbage, stubborn: see the functions
     then    another kind, from the start after number `after` on
     heats   whether it leaves the phone hot
 
@@ -106,6 +106,10 @@ def _garbage(options):
     return 0
 
 
+def _stubborn(options):
+    return _print({**options, "num_threads": "1"})
+
+
 _KINDS = {
     "run": _run,
     "print": _print,
@@ -113,6 +117,7 @@ _KINDS = {
     "fail": _fail,
     "hang": _hang,
     "garbage": _garbage,
+    "stubborn": _stubborn,
 }
 
 
@@ -120,6 +125,8 @@ def _print_start(options):
     print("INFO: STARTING!")
     print(f"INFO: Num threads: [{options['num_threads']}]")
     print(f"INFO: Graph: [{options['graph']}]")
+    for name, option in (("xnnpack", "use_xnnpack"), ("indirect BGEMM", "use_indirect_bgemm")):
+        print(f"INFO: Use {name}: [{int(options[option] == 'true')}]")
 
 
 def _report(options, init_us, warmup, regular, *, percentiles):

@@ -1,5 +1,6 @@
 """`bitat benchmark --device android` as a user starts it."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -121,13 +122,21 @@ def test_ctrl_c_cleans_the_phone_and_keeps_the_figures(attach, tool, files, tmp_
     device, out = attach(), tmp_path / "figures"
     command = [sys.executable, "-m", "bitat_tf", "benchmark", *files, "--device", "android"]
     command += ["--binary", str(tool(then="hang", after=2)), "--out", str(out), *ONE_SETTING]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     try:
         deadline = time.monotonic() + 120
         while device.tool_starts < 3 and time.monotonic() < deadline:
             assert process.poll() is None, process.communicate()
             time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
+        for _ in range(2):  # as a terminal does, to all it has started; and users are impatient
+            os.killpg(process.pid, signal.SIGINT)
+            time.sleep(0.05)
         _, errors = process.communicate(timeout=60)
     finally:
         process.kill()

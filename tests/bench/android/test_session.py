@@ -121,13 +121,15 @@ def test_flatbuffer_alone_needs_no_name(attach, tool, model):
     assert record.model == "model"
 
 
-def test_the_right_phone_of_several(attach, tool, model):
+def test_the_right_phone_of_several(attach, tool, model, monkeypatch):
     first, second = attach(), attach()
     with pytest.raises(DeviceError, match="Several devices"):
         android.measure(model, quick(tool()))
     benchmark = android.measure(model, quick(tool(), rounds=1, serial=second.serial))
     assert benchmark.device.serial == second.serial
     assert (first.tool_starts, second.tool_starts) == (0, 1)
+    monkeypatch.setenv("ANDROID_SERIAL", first.serial)
+    assert android.measure(model, quick(tool(), rounds=1)).device.serial == first.serial
 
 
 def test_a_hot_phone_is_waited_for(attach, tool, model):
@@ -185,7 +187,7 @@ def test_a_tool_for_another_system_is_not_pushed(attach, tool, model, program, m
 
 def test_a_missing_tool(attach, tool, model, tmp_path, monkeypatch):
     attach()
-    with pytest.raises(DeviceError, match="no benchmark tool at /no/such/tool.*releases"):
+    with pytest.raises(DeviceError, match=r"no benchmark tool at /no/such/tool.*releases"):
         android.measure(model, quick("/no/such/tool"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(DeviceError, match=f"no benchmark tool at {tmp_path}"):
@@ -228,6 +230,12 @@ def test_a_tool_that_fails_half_way_keeps_what_was_finished(attach, tool, model,
     assert len(record.rounds) == 1
     assert device.tool_starts == 2  # not tried again
     assert device.left_over == []
+
+
+def test_a_tool_that_runs_something_else_than_it_was_told(attach, tool, model):
+    attach()
+    said, _ = measure_failing(model, quick(tool("stubborn"), threads=(2,)), ToolFailed)
+    assert "Num threads: [1] instead of [2]" in said
 
 
 def test_one_models_failure_does_not_stop_the_others(attach, tool, flatbuffers):
