@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bitat_tf.bench.parse import ToolOutput, parse
@@ -288,6 +288,7 @@ def outputs(draw):
     return text, warmup[0], regular[0]
 
 
+@settings(deadline=None)
 @given(outputs(), st.sampled_from(["", "INFO: ", "I tflite  : "]))
 def test_any_times_come_back(case, prefix):
     text, warmup, regular = case
@@ -298,6 +299,7 @@ def test_any_times_come_back(case, prefix):
         assert read.average_us == pytest.approx(sum(times) / len(times), rel=1e-5)
 
 
+@settings(deadline=None)
 @given(outputs(), st.data())
 def test_an_output_cut_anywhere_is_refused_or_tells_the_same(case, data):
     text, *_ = case
@@ -316,6 +318,7 @@ def test_an_output_cut_anywhere_is_refused_or_tells_the_same(case, data):
     assert rest.memory_overall_mb in (None, whole.memory_overall_mb)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_profile_cut_anywhere_is_refused_or_tells_the_same(data):
     text = EXAMPLE + PROFILE
@@ -327,6 +330,7 @@ def test_a_profile_cut_anywhere_is_refused_or_tells_the_same(data):
     assert rest == parse(text, profile=True)
 
 
+@settings(deadline=None)
 @given(outputs(), st.data())
 def test_lines_lost_doubled_or_swapped_never_change_a_number(case, data):
     text, *_ = case
@@ -356,6 +360,7 @@ PIECES = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(PIECES, st.text(max_size=20)), max_size=40), st.booleans())
 def test_any_text_gives_a_record_or_a_clear_error(pieces, profile):
     try:
@@ -366,6 +371,7 @@ def test_any_text_gives_a_record_or_a_clear_error(pieces, profile):
     assert 0 <= output.inference.min_us <= output.inference.max_us < math.inf
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_one_changed_character_of_a_profile_gives_a_record_or_a_clear_error(data):
     place = data.draw(st.integers(0, len(PROFILE) - 1))

@@ -10,7 +10,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bitat_tf import runtime
@@ -22,16 +22,16 @@ from bitat_tf.android_results import (
     OperatorTime,
     RoundRecord,
 )
-from bitat_tf.bench.android.adb import Adb, Finished, choose
+from bitat_tf.bench.android.adb import Adb, choose
 from bitat_tf.bench.android.cores import check_mask, fastest_cores, mask_of
 from bitat_tf.bench.android.device import read_device, read_heat
 from bitat_tf.bench.android.errors import MeasurementError, ToolFailed
-from bitat_tf.bench.android.heat import Waited, cool_down
+from bitat_tf.bench.android.heat import cool_down
 from bitat_tf.bench.android.options import Options, Setting
+from bitat_tf.bench.android.outcome import operator_times, read_output, round_record
 from bitat_tf.bench.android.remote import RemoteDirectory, remote_directory
 from bitat_tf.bench.android.tool import Tool, find_tool
-from bitat_tf.bench.parse import ToolOutput, parse
-from bitat_tf.bench.profile import OutputError
+from bitat_tf.bench.parse import ToolOutput
 
 Progress = Callable[[AndroidBenchmark, str], None]
 
@@ -203,14 +203,11 @@ class _Session:
         )
         output = self._start(cell, remote, profile=False)
         cell.delegated = output.delegated
-        cell.rounds.append(_round_record(output, waited))
+        cell.rounds.append(round_record(output, waited))
 
     def _profile(self, cell: _Cell, remote: RemoteDirectory) -> None:
         output = self._start(cell, remote, profile=True)
-        cell.operators = tuple(
-            OperatorTime(row.type, row.name, row.average_ms, row.share, row.calls)
-            for row in output.profile[0].rows
-        )
+        cell.operators = operator_times(output)
         cell.memory_peak_mb = output.memory_peak_mb
 
     def _start(self, cell: _Cell, remote: RemoteDirectory, *, profile: bool) -> ToolOutput:
@@ -221,14 +218,7 @@ class _Session:
             what=_name(cell),
             timeout_seconds=self.options.timeout_seconds,
         )
-        if done.status:
-            raise ToolFailed(f"the tool ended with {_ending(done)}")
-        try:
-            output = parse(done.stdout, profile=profile)
-        except OutputError as err:
-            raise ToolFailed(f"its output cannot be used: {err}") from err
-        _check_echo(output, cell.setting)
-        return output
+        return read_output(done, cell.setting, profile=profile)
 
     def _mask(self, setting: Setting) -> str:
         cores = self.device.cores
@@ -251,56 +241,5 @@ class _Session:
         )
 
 
-def _check_echo(output: ToolOutput, setting: Setting) -> None:
-    """Hold what the tool says it was told, where it says so, against what it was told."""
-    told = {
-        "Num threads": str(setting.threads),
-        "Use xnnpack": str(int(setting.xnnpack)),
-        "Use indirect BGEMM": str(int(setting.kernel == "indirect")),
-    }
-    for name, value in told.items():
-        said = output.settings.get(name, value)
-        if said != value:
-            raise ToolFailed(f"the tool ran with {name}: [{said}] instead of [{value}]")
-
-
 def _name(cell: _Cell) -> str:
     return f"{cell.model} ({cell.setting})"
-
-
-def _round_record(output: ToolOutput, waited: Waited) -> RoundRecord:
-    inference = output.inference
-    record = RoundRecord(
-        runs=inference.count,
-        average_ms=inference.average_us / 1e3,
-        min_ms=inference.min_us / 1e3,
-        max_ms=inference.max_us / 1e3,
-        std_ms=inference.std_us / 1e3,
-        median_ms=None,
-        p5_ms=None,
-        p95_ms=None,
-        init_ms=output.init_us / 1e3,
-        first_ms=output.warmup.first_us / 1e3,
-        warmup_average_ms=output.warmup.average_us / 1e3,
-        memory_init_mb=output.memory_init_mb,
-        memory_overall_mb=output.memory_overall_mb,
-        heat=waited.heat,
-        waited_seconds=waited.seconds,
-        hot=waited.hot,
-    )
-    if inference.median_us is None or inference.p5_us is None or inference.p95_us is None:
-        return record
-    return replace(
-        record,
-        median_ms=inference.median_us / 1e3,
-        p5_ms=inference.p5_us / 1e3,
-        p95_ms=inference.p95_us / 1e3,
-    )
-
-
-def _ending(done: Finished) -> str:
-    """Exit status, the signal that it stands for, and the last line of standard error."""
-    signal = f" (signal {done.status - 128})" if done.status > 128 else ""
-    lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-    said = f": {lines[-1]}" if lines else ""
-    return f"status {done.status}{signal}{said}"

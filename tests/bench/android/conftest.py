@@ -7,7 +7,8 @@ import socket
 import subprocess
 
 import pytest
-from stand_in import StandIn, elf
+from stand_in import StandIn
+from stand_in_phone import elf
 from stand_in_tool import MARK
 
 from bitat_tf._keras import keras
@@ -49,6 +50,7 @@ def adb(adb_environment, monkeypatch):
     """Run the real adb client on the tests' own server; the package finds it too."""
     for name, value in adb_environment.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.delenv("ANDROID_SERIAL", raising=False)
 
     def run(*arguments, timeout=60):
         done = subprocess.run(

@@ -13,6 +13,7 @@ from bitat_tf.bench.android.adb import Adb, Attached, choose, parse_devices, quo
 WORDS = st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
 
 
+@settings(deadline=None)
 @given(WORDS)
 def test_quoted_arguments_come_back(arguments):
     assert shlex.split(quoted(arguments)) == arguments

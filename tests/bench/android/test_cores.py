@@ -1,7 +1,7 @@
 """The mask of the fast cores."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitat_tf.android_results import CoreRecord
@@ -30,6 +30,7 @@ def test_the_fastest_clusters_are_taken_until_each_thread_has_a_core(frequencies
     assert mask_of(fastest_cores(cores(*frequencies), threads)) == mask
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.integers(1, 5)), max_size=12), st.integers(1, 12))
 def test_no_core_left_out_is_faster_than_one_taken(frequencies, threads):
     chosen = fastest_cores(cores(*frequencies), threads)

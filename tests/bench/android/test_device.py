@@ -1,6 +1,6 @@
 """What a phone says is read right, and what it does not say is not guessed."""
 
-from stand_in import PHONE
+from stand_in_phone import PHONE
 
 from bitat_tf.android_results import CoreRecord, HeatRecord
 from bitat_tf.bench.android.device import (

@@ -4,9 +4,9 @@ import struct
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from stand_in import elf
+from stand_in_phone import elf
 
 from bitat_tf.bench.android.elf import read_program
 
@@ -49,6 +49,7 @@ def test_what_is_no_program_is_refused(content, message):
         read_program(content)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200).map(lambda rest: elf()[:4] + rest))
 def test_any_header_gives_a_program_or_a_clear_error(content):
     try:
