@@ -6,7 +6,6 @@ file); 130 stopped by Ctrl-C.
 """
 
 import argparse
-import dataclasses
 import errno
 import json
 import shlex
@@ -19,8 +18,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bitat_tf import benchmark_command
 from bitat_tf._version import __version__
-from bitat_tf.config import BenchmarkConfig, load_recipe, recipe_names
+from bitat_tf.config import load_recipe, recipe_names
 
 _EXAMPLES = {
     "demo": "bitat demo --out runs/demo",
@@ -31,7 +31,7 @@ _EXAMPLES = {
     "inspect": "bitat inspect runs/cifar10-nano/model.tflite\n"
     "  bitat inspect runs/cifar10-nano/student.keras",
     "convert": "bitat convert runs/cifar10-nano\n  bitat convert student.keras --out model.tflite",
-    "benchmark": "bitat benchmark runs/cifar10-nano\n  bitat benchmark a.tflite b.tflite",
+    "benchmark": benchmark_command.EXAMPLES,
     "report": "bitat report runs/cifar10-nano",
 }
 
@@ -133,17 +133,10 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--out", type=Path, help="the .tflite to write, for a .keras file")
     _data_dir(convert)
 
-    benchmark = _command(commands, "benchmark", "latency on this host", _benchmark)
-    benchmark.add_argument("models", type=Path, nargs="+", help="run directory, or .tflite files")
-    for name, help_text in (
-        ("repeats", "counted runs of each model"),
-        ("warmup", "runs before them"),
-        ("threads", "interpreter threads"),
-    ):
-        default = getattr(BenchmarkConfig(), name)
-        benchmark.add_argument(
-            f"--{name}", type=int, help=f"{help_text} (default: the run's recipe's, or {default})"
-        )
+    benchmark = _command(
+        commands, "benchmark", "latency on this host, or on a phone", benchmark_command.run
+    )
+    benchmark_command.add_arguments(benchmark)
 
     report = _command(commands, "report", "write a run's report and figures again", _report)
     report.add_argument("directory", type=Path, help="run directory")
@@ -251,12 +244,12 @@ def _calibrate(arguments: argparse.Namespace, console: Console) -> None:
 def _evaluate(arguments: argparse.Namespace, console: Console) -> None:
     from bitat_tf import runtime
     from bitat_tf.experiment import Run
-    from bitat_tf.loading import load_keras_model, read_flatbuffer
+    from bitat_tf.loading import load_keras_model, read_flatbuffer, short_names
 
     run = Run.open(arguments.directory, overrides=_overrides(arguments), console=console)
     if arguments.models:
         table = Table("model", "test accuracy")
-        for name, path in _short_names(arguments.models).items():
+        for name, path in short_names(arguments.models).items():
             if path.suffix == ".tflite":
                 model = runtime.Runner(read_flatbuffer(path))
             else:
@@ -267,12 +260,6 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> None:
     run.score()
     _print_scores(run)
     run.report()
-
-
-def _short_names(paths: Sequence[Path]) -> dict[str, Path]:
-    """Paths by their file names, or by the whole path where two have the same."""
-    names = [path.name for path in paths]
-    return {p.name if names.count(p.name) == 1 else str(p): p for p in paths}
 
 
 def _print_scores(run: Any) -> None:
@@ -344,41 +331,6 @@ def _convert(arguments: argparse.Namespace, console: Console) -> None:
         f"{audit.binary_convolutions} binary and {audit.float_convolutions} float convolutions; "
         f"agrees with Keras on {parity.agreement:.2%} of {parity.images} test images"
     )
-
-
-def _benchmark(arguments: argparse.Namespace, console: Console) -> None:
-    from bitat_tf import bench
-    from bitat_tf.experiment import Run
-    from bitat_tf.loading import read_flatbuffer
-
-    given = {
-        name: value
-        for name in ("warmup", "repeats", "threads")
-        if (value := getattr(arguments, name)) is not None
-    }
-    if len(arguments.models) == 1 and arguments.models[0].is_dir():
-        run = Run.open(arguments.models[0], console=console)
-        config = dataclasses.replace(run.recipe.benchmark, **given)
-        run.recipe = dataclasses.replace(run.recipe, benchmark=config)
-        records = run.benchmark()
-        run.report()
-    else:
-        if any(path.is_dir() for path in arguments.models):
-            raise UsageError("Give one run directory, or .tflite files, not both.")
-        config = BenchmarkConfig(**given)
-        names = _short_names(arguments.models)
-        flatbuffers = {name: read_flatbuffer(path) for name, path in names.items()}
-        records = bench.host.compare(flatbuffers, **dataclasses.asdict(config))
-    table = Table("model", "runtime", "threads", "median ms", "p10", "p90")
-    for record in records:
-        table.add_row(
-            record.model,
-            record.runtime,
-            str(record.threads),
-            *(f"{ms:.3f}" for ms in (record.median_ms, record.p10_ms, record.p90_ms)),
-        )
-    Console().print(table)
-    print(f"Device: {records[0].device}. Host figures say nothing about phones.")
 
 
 def _report(arguments: argparse.Namespace, console: Console) -> None:

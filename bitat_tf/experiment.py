@@ -15,6 +15,7 @@ from rich.console import Console
 
 from bitat_tf import bench, convert, data, machine, models, report, run_directory, runtime, train
 from bitat_tf._keras import keras, tf
+from bitat_tf.android_results import AndroidBenchmark
 from bitat_tf.config import Recipe, load_recipe
 from bitat_tf.files import write_bytes
 from bitat_tf.graph import binary_units
@@ -346,7 +347,7 @@ class Run:
         student = self.load_model("student")
         for name in ("model.tflite", "teacher.tflite"):  # never beside another model's figures
             (self.folder / name).unlink(missing_ok=True)
-        self._update(audit=None, parity=None, latency=(), scores=())
+        self._update(audit=None, parity=None, latency=(), android=(), scores=())
         flatbuffer = convert.export(student)
         audit = convert.audit(flatbuffer)
         config = self.recipe.convert
@@ -369,15 +370,27 @@ class Run:
 
     def benchmark(self) -> tuple[Any, ...]:
         """Host latency of the flatbuffer beside its float twin, interleaved in one run."""
-        flatbuffers = {"binary": self.flatbuffer()}
-        if (self.folder / "teacher.tflite").exists():
-            flatbuffers["float"] = self.flatbuffer("teacher")
         config = self.recipe.benchmark
         records = bench.host.compare(
-            flatbuffers, warmup=config.warmup, repeats=config.repeats, threads=config.threads
+            self.flatbuffers(),
+            warmup=config.warmup,
+            repeats=config.repeats,
+            threads=config.threads,
         )
         self._update(latency=records)
         return records
+
+    def flatbuffers(self) -> dict[str, bytes]:
+        """The flatbuffer as `"binary"` and, where there is one, its twin as `"float"`."""
+        found = {"binary": self.flatbuffer()}
+        if (self.folder / "teacher.tflite").exists():
+            found["float"] = self.flatbuffer("teacher")
+        return found
+
+    def keep_android(self, benchmark: AndroidBenchmark) -> None:
+        """Take a session on a phone into the figures, in place of that phone's last one."""
+        others = [b for b in self.result.android if b.device.serial != benchmark.device.serial]
+        self._update(android=(*others, benchmark))
 
     def report(self) -> Path:
         """Write report.md, report.json and the figures; returns the Markdown's path."""

@@ -1,6 +1,7 @@
 """Models from disk, or one clear line why not."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,3 +41,9 @@ def read_flatbuffer(path: Path) -> bytes:
     except ValueError as err:
         raise ValueError(f"{path}: {err}") from err
     return content
+
+
+def short_names(paths: Sequence[Path]) -> dict[str, Path]:
+    """Paths by their file names, or by the whole path where two have the same."""
+    names = [path.name for path in paths]
+    return {p.name if names.count(p.name) == 1 else str(p): p for p in paths}

@@ -1,12 +1,14 @@
 """Result records: frozen dataclasses that go to and from JSON (`bitat_tf.records`).
 
-Records import nothing of the package, so that any room can make one and the report can
-read them all. Units stand in the names: bytes, milliseconds, shares in [0, 1].
+Records import nothing of the package but other records, so that any room can make one and the
+report can read them all. Units stand in the names: bytes, milliseconds, shares in [0, 1].
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from bitat_tf.android_results import AndroidBenchmark
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,8 @@ class RunResult:
         calibration: None where the run did none.
         scores: float teacher, one-shot calibrated, trained and converted network.
         audit, parity: of the converted flatbuffer; None before conversion.
-        latency: host or device records.
+        latency: host records.
+        android: sessions on phones, the latest of each phone.
         seconds: wall time by phase.
     """
 
@@ -225,4 +228,5 @@ class RunResult:
     audit: AuditReport | None = None
     parity: ParityReport | None = None
     latency: tuple[LatencyRecord, ...] = ()
+    android: tuple[AndroidBenchmark, ...] = ()
     seconds: Mapping[str, Any] = field(default_factory=dict)

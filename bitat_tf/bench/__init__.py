@@ -1,5 +1,5 @@
 """Latency of flatbuffers: on the host, and on a phone."""
 
-from bitat_tf.bench import host
+from bitat_tf.bench import android, host
 
-__all__ = ["host"]
+__all__ = ["android", "host"]

@@ -8,14 +8,17 @@ shows a figure that is not there.
 import os
 from pathlib import Path
 
+from bitat_tf.android_results import AndroidBenchmark
 from bitat_tf.files import write_text
 from bitat_tf.records import from_json, to_json
+from bitat_tf.report import phone
 from bitat_tf.report.markdown import render
 from bitat_tf.results import RunResult
 
-__all__ = ["load", "render", "save", "write"]
+__all__ = ["load", "render", "save", "write", "write_phone"]
 
 _JSON, _MARKDOWN = "report.json", "report.md"
+PHONE_JSON, PHONE_MARKDOWN = "benchmark.json", "benchmark.md"
 
 
 def save(result: RunResult, folder: str | os.PathLike[str]) -> Path:
@@ -67,6 +70,25 @@ def write(result: RunResult, folder: str | os.PathLike[str]) -> Path:
     path = folder / _MARKDOWN
     write_text(path, render(result, drawn))
     return path
+
+
+def write_phone(benchmark: AndroidBenchmark, folder: str | os.PathLike[str]) -> Path:
+    """Write one session on a phone, which belongs to no run, as `benchmark.json` and `.md`.
+
+    Args:
+        benchmark: the session.
+        folder: an existing directory.
+
+    Returns:
+        The path of the Markdown.
+
+    Raises:
+        OSError: when the directory cannot be written.
+    """
+    folder = Path(folder)
+    write_text(folder / PHONE_JSON, to_json(benchmark))
+    write_text(folder / PHONE_MARKDOWN, phone.section(benchmark).removeprefix("#") + "\n")
+    return folder / PHONE_MARKDOWN
 
 
 def load(folder: str | os.PathLike[str]) -> RunResult:

@@ -8,6 +8,8 @@ from typing import Any
 import yaml
 
 from bitat_tf.records import to_mapping
+from bitat_tf.report import phone
+from bitat_tf.report.tables import table
 from bitat_tf.results import (
     AuditReport,
     CalibrationResult,
@@ -35,20 +37,10 @@ def render(result: RunResult, figures: Collection[str] = ()) -> str:
         _audit(result.audit),
         _parity(result.parity),
         _latency(result.latency),
+        *map(phone.section, result.android),
         _origin(result),
     ]
     return "\n\n".join(sections) + "\n"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; the first column left, the others right."""
-    rule = ["---"] + ["---:"] * (len(header) - 1)
-    lines = [header, rule, *rows]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _percent(share: float | None) -> str:
@@ -68,7 +60,7 @@ def _scores(scores: Sequence[ModelScore], drawn: bool) -> str:
     if not scores:
         return f"{title}\n\nNo model was scored on the test images yet."
     rows = [(s.model, _percent(s.test_accuracy), _size(s.size_bytes)) for s in scores]
-    text = f"{title}\n\n{_table(('model', 'test accuracy', 'size'), rows)}"
+    text = f"{title}\n\n{table(('model', 'test accuracy', 'size'), rows)}"
     comparison = _comparison(scores[0], scores[-1]) if len(scores) > 1 else ""
     return text + comparison + _figure("Test accuracy and size", "scores.png", drawn)
 
@@ -142,7 +134,7 @@ def _calibration(calibration: CalibrationResult | None, drawn: bool) -> str:
         for layer in layers
     ]
     figure = _figure("Unexplained variance per layer", "calibration.png", drawn)
-    return f"{title}\n\n{text}{figure}\n\n{_table(header, rows)}"
+    return f"{title}\n\n{text}{figure}\n\n{table(header, rows)}"
 
 
 def _audit(audit: AuditReport | None) -> str:
@@ -168,8 +160,8 @@ def _audit(audit: AuditReport | None) -> str:
     else:
         verdict = "Every convolution meant to be binary is an LceBconv2d."
     return (
-        f"{title}\n\n{verdict}\n\n{_table(('flatbuffer', ''), facts)}\n\n"
-        f"{_table(('operator', 'count'), counted)}"
+        f"{title}\n\n{verdict}\n\n{table(('flatbuffer', ''), facts)}\n\n"
+        f"{table(('operator', 'count'), counted)}"
     )
 
 
@@ -191,11 +183,11 @@ def _parity(parity: ParityReport | None) -> str:
     quantiles = ("median", "p90", "p99", "max")
     values = tuple(f"{getattr(parity, f'error_{name}'):.2e}" for name in quantiles)
     header = ("", "median", "90 %", "99 %", "largest")
-    return f"{title}\n\n{text}\n\n{_table(header, [('relative error', *values)])}"
+    return f"{title}\n\n{text}\n\n{table(header, [('relative error', *values)])}"
 
 
 def _latency(records: Sequence[LatencyRecord]) -> str:
-    title = "## Latency"
+    title = "## Latency on the host"
     if not records:
         return f"{title}\n\nNo latency was measured."
     header = (
@@ -226,7 +218,7 @@ def _latency(records: Sequence[LatencyRecord]) -> str:
         if any(record.device.startswith("host") for record in records)
         else ""
     )
-    return f"{title}\n\n{warning}{_table(header, rows)}"
+    return f"{title}\n\n{warning}{table(header, rows)}"
 
 
 def _ratio(record: LatencyRecord, records: Sequence[LatencyRecord]) -> str:
@@ -256,7 +248,7 @@ def _mapping_table(title: str, key: str, value: str, values: Mapping[str, Any]) 
     if not values:
         return f"{title}: not recorded."
     rows = [(name, f"{v:.1f}" if isinstance(v, float) else str(v)) for name, v in values.items()]
-    return f"{title}:\n\n{_table((key, value), rows)}"
+    return f"{title}:\n\n{table((key, value), rows)}"
 
 
 def _yaml(recipe: Mapping[str, Any]) -> str:
