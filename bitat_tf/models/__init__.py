@@ -31,8 +31,8 @@ def build(name: str, **arguments: Any) -> Any:
         name: one of `names()`.
         **arguments: of its builder; all take `classes`, `width`, `input_size`,
             `input_channels`, `stem_stride`, `channel_divisor`, `max_block`,
-            `activation_quantizer`, `kernel_quantizer`, `thresholds` and `binary` (False: the float twin, with
-            the same layer names).
+            `activation_quantizer`, `kernel_quantizer`, `thresholds` and `binary` (False: the
+            float twin, with the same layer names).
 
     Returns:
         A Keras functional model from images (batch, size, size, channels), standardised, to
