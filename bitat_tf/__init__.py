@@ -14,17 +14,20 @@ from bitat_tf import (
     train,
 )
 from bitat_tf._version import __version__
+from bitat_tf.binarize import BinarizeReport, binarize
 from bitat_tf.config import CalibrationConfig, DataConfig
 from bitat_tf.graph import binary_units
 from bitat_tf.train import BitatCallback, Schedule, calibrate, recompute_batchnorm
 
 __all__ = [
+    "BinarizeReport",
     "BitatCallback",
     "CalibrationConfig",
     "DataConfig",
     "Schedule",
     "__version__",
     "bench",
+    "binarize",
     "binary_units",
     "calibrate",
     "convert",

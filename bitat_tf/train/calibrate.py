@@ -14,6 +14,7 @@ import numpy as np
 
 from bitat_tf import linalg
 from bitat_tf._keras import keras, tf
+from bitat_tf.binarize import float_twin
 from bitat_tf.config import CalibrationConfig, ThresholdRule
 from bitat_tf.graph import Call, Graph, Sweep, TensorId, binary_units
 from bitat_tf.layers import BitatConv2D
@@ -47,9 +48,12 @@ def calibrate(
     Args:
         student: functional model with `RSign` and `BitatConv2D` layers, each convolution
             followed by a BatchNormalization.
-        teacher: its trained float twin (same layer names).
+        teacher: its trained float twin (same layer names), or the float model that `binarize`
+            made the student of.
         dataset: batches of images (batch, height, width, channels), or of (images, labels),
-            as a `tf.data.Dataset`, a list or another iterable; `config.batches` are taken.
+            as a `tf.data.Dataset`, a list or another iterable; `config.batches` are taken. For
+            a student with several inputs, batches of (inputs, labels) or (inputs,) with a
+            tuple, list or dictionary of them.
         config: see `CalibrationConfig`.
         units: names of the units (`graph.binary_units`) to calibrate; the others stay as they
             are, trained weights included. None calibrates all, starting from the teacher's
@@ -85,6 +89,7 @@ def calibrate(
                 f"Layer {layer.name!r} must read an RSign directly, which binarizes its input."
             )
     batches, labels = _take(dataset, config.batches)
+    teacher = float_twin(student, teacher)
     if units is None:
         copy_float_weights(student, teacher)
     selected = [unit for unit in known if unit.name in wanted]
@@ -94,25 +99,30 @@ def calibrate(
     layers = run.all_layers()
     if config.fit_head and all(unit.active for unit in known):
         run.fit_head()
-    return CalibrationResult(
-        tuple(layers), sum(len(b) for b in batches), time.perf_counter() - started
-    )
+    images = sum(len(tf.nest.flatten(batch)[0]) for batch in batches)
+    return CalibrationResult(tuple(layers), images, time.perf_counter() - started)
 
 
 def _take(dataset: Any, count: int) -> tuple[list[Any], list[Any] | None]:
     """The first `count` image batches, as float32 tensors, and their labels if it has them."""
     batches = []
     found, labels = take_labelled(dataset, count)
-    for images in map(tf.convert_to_tensor, found):
-        if images.dtype != tf.float32:
-            raise ValueError(
-                f"Calibration images must be float32, as the model is trained on. "
-                f"Received: {images.dtype.name}"
-            )
-        if not bool(tf.reduce_all(tf.math.is_finite(images))):
-            raise ValueError("Calibration images hold NaN or infinity.")
-        batches.append(images)
+    for element in found:
+        batch = tf.nest.map_structure(tf.convert_to_tensor, element)
+        for images in tf.nest.flatten(batch):
+            _check_images(images)
+        batches.append(batch)
     return batches, labels
+
+
+def _check_images(images: Any) -> None:
+    if images.dtype != tf.float32:
+        raise ValueError(
+            f"Calibration images must be float32, as the model is trained on. "
+            f"Received: {images.dtype.name}"
+        )
+    if not bool(tf.reduce_all(tf.math.is_finite(images))):
+        raise ValueError("Calibration images hold NaN or infinity.")
 
 
 def _check_precision(model: Any) -> None:
@@ -209,8 +219,8 @@ class _Calibration:
         """
         name, others = branch.target, branch.others
         # While the other side of this addition is being fitted it waits for this one.
-        waits = branch.join is not None and id(branch.join) in self.joining
-        if waits or self.config.target == "branch":
+        waits = id(branch.join) in self.joining
+        if branch.join is not None and (waits or self.config.target == "branch"):
             name, others = branch.batchnorm.name, ()
         self.joining.add(id(branch.join))
         shortcuts = [self.student.compute(key) for key in others]

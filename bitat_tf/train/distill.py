@@ -11,10 +11,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bitat_tf._keras import keras, tf
+from bitat_tf.binarize import float_twin
 from bitat_tf.importance import quantization_error
 from bitat_tf.layers import BitatConv2D
 from bitat_tf.records import check
-from bitat_tf.train.features import feature_error, feature_names, with_features
+from bitat_tf.train.features import (
+    feature_error,
+    feature_names,
+    target_names,
+    with_features,
+)
 
 
 def student_loss(
@@ -83,8 +89,11 @@ class Distilled(keras.Model):
         # Functions, which Keras does not track: the teacher's weights are not this model's.
         self.student_outputs = _outputs(student, names, training=True)
         self.teacher_outputs = None
-        if weight or feature_weight:
-            self.teacher_outputs = _outputs(teacher, names, training=False)
+        if feature_weight:
+            twin = float_twin(student, teacher)
+            self.teacher_outputs = _outputs(twin, target_names(student), training=False)
+        elif weight:
+            self.teacher_outputs = _outputs(teacher, (), training=False)
         self.weight = weight
         self.temperature = temperature
         self.weight_decay = weight_decay
