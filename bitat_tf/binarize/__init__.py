@@ -111,9 +111,7 @@ def _describe_batchnorm(decision: Decision, own: Any) -> None:
         decision.actions.append(f"bias moved into {own.name}")
 
 
-def _report(
-    plan: Plan, predictions: Any, owners: dict[str, str], name: str
-) -> BinarizeReport:
+def _report(plan: Plan, predictions: Any, owners: dict[str, str], name: str) -> BinarizeReport:
     size: dict[str, int] = {}
     operators: dict[str, tuple[OperatorPrediction, ...]] = {}
     for layer, prediction in predictions.items():

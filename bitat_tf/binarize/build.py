@@ -171,7 +171,8 @@ class _Builder:
     def _new_batchnorm(self, decision: Decision, bias: list[np.ndarray]) -> Any:
         """One that adds the bias and does nothing else, until it is calibrated or trained."""
         layer = _layers.BatchNormalization(
-            momentum=_BATCHNORM_MOMENTUM, name=self._new_name(f"{decision.name}_batchnorm", decision)
+            momentum=_BATCHNORM_MOMENTUM,
+            name=self._new_name(f"{decision.name}_batchnorm", decision),
         )
         channels = decision.call.output_shapes[0][-1]
         ones = np.ones(channels, "float32")

@@ -66,9 +66,7 @@ def flatten(model: Any, example_input: Any = None) -> Flat:
 
 def _to_change(call: Call) -> bool:
     layer = call.layer
-    return (
-        readable(layer) or type(layer) is _layers.SeparableConv2D or _fused(layer) or _adds(call)
-    )
+    return readable(layer) or type(layer) is _layers.SeparableConv2D or _fused(layer) or _adds(call)
 
 
 def _fused(layer: Any) -> bool:

@@ -12,6 +12,9 @@ _layers = keras.layers
 # Convolutions of every kind (Keras has no public name for their base class) and dense layers.
 KERNEL_LAYERS = (_layers.Conv2D.__bases__[0], _layers.Dense)
 
+# What a shortcut brings: nothing, the very tensor that the layer reads, or that average-pooled.
+Around = Literal["", "identity", "pool"]
+
 
 @dataclass(frozen=True)
 class Reason:
@@ -34,7 +37,7 @@ class Decision:
         reason: why it does not; None where that is no question.
         insert_batchnorm: whether it may get a BatchNormalization of its own.
         absorbed: name of the ZeroPadding2D in front that goes into it as one-padding.
-        shortcut: around it: the very tensor it reads, that tensor average-pooled, or none.
+        shortcut: around it.
         actions: what is done to the layer, for the report.
     """
 
@@ -46,7 +49,7 @@ class Decision:
     reason: Reason | None = None
     insert_batchnorm: bool = False
     absorbed: str | None = None
-    shortcut: Literal["", "identity", "pool"] = ""
+    shortcut: Around = ""
     actions: list[str] = field(default_factory=list)
 
     @property

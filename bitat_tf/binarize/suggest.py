@@ -29,8 +29,8 @@ def suggestions(layers: Sequence[LayerReport]) -> tuple[str, ...]:
             groups[layer.reason, layer.remedy].append(layer)
     for (reason, remedy), members in groups.items():
         macs = sum(layer.macs for layer in members)
-        text = f"{_named(members)} ({macs / float_macs:.0%} of the float MACs): {reason}. {_sentence(remedy)}"
-        weighed.append((macs, text))
+        share = f"{macs / float_macs:.0%} of the float MACs"
+        weighed.append((macs, f"{_named(members)} ({share}): {reason}. {_sentence(remedy)}"))
     weighed.extend(_half_empty_words(layers))
     total = max(1.0, float_macs + sum(m.macs for m in layers if m.binary) / _BINARY_GAIN)
     weighed.sort(key=lambda item: -item[0])

@@ -38,7 +38,7 @@ def float_twin(student: Any, model: Any) -> Any:
     plan = Plan(flat.model, flat.kinds)
     for layer in student.layers:
         decision = plan.decisions.get(layer.name)
-        if isinstance(layer, BitatConv2D) and _convolves(decision):
+        if isinstance(layer, BitatConv2D) and decision is not None and _convolves(decision):
             decision.binary = True
     return build(flat.model, plan.decisions, binary=False)[0]
 
@@ -62,11 +62,8 @@ def _fits(student: Any, model: Any) -> bool:
     return True
 
 
-def _convolves(decision: Decision | None) -> bool:
-    return decision is not None and type(decision.layer) in (
-        keras.layers.Conv2D,
-        keras.layers.Dense,
-    )
+def _convolves(decision: Decision) -> bool:
+    return type(decision.layer) in (keras.layers.Conv2D, keras.layers.Dense)
 
 
 def _sizes(student: Any, model: Any) -> Any:

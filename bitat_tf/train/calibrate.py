@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bitat_tf import linalg
-from bitat_tf._keras import keras, tf
+from bitat_tf._keras import tf
 from bitat_tf.binarize import float_twin
 from bitat_tf.config import CalibrationConfig, ThresholdRule
 from bitat_tf.graph import Call, Graph, Sweep, TensorId, binary_units
@@ -21,6 +21,7 @@ from bitat_tf.layers import BitatConv2D
 from bitat_tf.results import CalibrationResult, LayerCalibration
 from bitat_tf.train.batches import take_labelled
 from bitat_tf.train.branches import Branch, find_branch
+from bitat_tf.train.heads import head_of
 from bitat_tf.train.task_weights import task_weights
 from bitat_tf.train.transfer import copy_float_weights
 
@@ -98,7 +99,7 @@ def calibrate(
     run = _Calibration(student, teacher, batches, labels, config, selected, progress)
     layers = run.all_layers()
     if config.fit_head and all(unit.active for unit in known):
-        run.fit_head()
+        run.fit_heads()
     images = sum(len(tf.nest.flatten(batch)[0]) for batch in batches)
     return CalibrationResult(tuple(layers), images, time.perf_counter() - started)
 
@@ -159,6 +160,9 @@ class _Calibration:
         self.joining: set[int] = set()
         self.records: list[LayerCalibration] = []
         targets = self._hold_targets()
+        self.heads = [call for key in self.graph.outputs if (call := head_of(self.graph, key))]
+        for call in self.heads:
+            self.teacher.hold(self._teacher_tensor(call.layer.name))
         self.omega: dict[str, list[Any]] = {}
         if config.task_weights:
             self.omega = task_weights(teacher, targets, batches, labels)
@@ -232,26 +236,17 @@ class _Calibration:
             targets = [t - s.numpy() for t, s in zip(targets, shortcut, strict=True)]
         return targets, self.omega.get(name) or [None] * len(targets)
 
-    def fit_head(self) -> None:
-        """Refit a final Dense layer to the teacher's logits on the student's features.
-
-        Only a linear one on flat features: behind another activation its target is not known.
-        """
-        last = self.graph.producer[self.graph.outputs[0]]
-        head = last.layer
-        if (
-            not isinstance(head, keras.layers.Dense)
-            or not head.use_bias
-            or head.activation is not keras.activations.linear
-            or len(head.input_shape) != 2
-        ):
-            return
-        features = self.student.compute(last.inputs[0])
-        logits = self.teacher.compute(self.teacher_graph.outputs[0])
-        point = sum_moments((f.numpy(), t.numpy()) for f, t in zip(features, logits, strict=True))
-        kernel, _, _, _ = solve(point, self.config.ridge, max_block=len(point.x))
-        head.kernel.assign(kernel)
-        head.bias.assign(point.mean_t - kernel.T @ point.mean_x)
+    def fit_heads(self) -> None:
+        """Refit the final Dense layers to the teacher's logits on the student's features."""
+        for call in self.heads:
+            features = self.student.compute(call.inputs[0])
+            logits = self.teacher.compute(self._teacher_tensor(call.layer.name))
+            point = sum_moments(
+                (f.numpy(), t.numpy()) for f, t in zip(features, logits, strict=True)
+            )
+            kernel, _, _, _ = solve(point, self.config.ridge, max_block=len(point.x))
+            call.layer.kernel.assign(kernel)
+            call.layer.bias.assign(point.mean_t - kernel.T @ point.mean_x)
 
 
 def sum_moments(batches: Iterable[tuple[Any, ...]]) -> linalg.Moments:

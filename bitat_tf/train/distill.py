@@ -21,6 +21,7 @@ from bitat_tf.train.features import (
     target_names,
     with_features,
 )
+from bitat_tf.train.heads import ends_in_softmax
 
 
 def student_loss(
@@ -59,8 +60,8 @@ class Distilled(keras.Model):
         feature_weight: weight of `features.feature_error`.
 
     Raises:
-        ValueError: when a weight above 0 has no teacher, or the student no binary convolution
-            whose error could be in the loss.
+        ValueError: when a weight above 0 has no teacher, the student no binary convolution
+            whose error could be in the loss, or a softmax at its end.
     """
 
     def __init__(
@@ -84,6 +85,13 @@ class Distilled(keras.Model):
         check(feature_weight >= 0, "feature_weight", "at least 0", feature_weight)
         if (weight or feature_weight) and teacher is None:
             raise ValueError("`teacher` is needed to distil. Received: None")
+        for model in (student, teacher):
+            if model is not None and ends_in_softmax(model):
+                raise ValueError(
+                    f"Distillation needs models that give logits. Received: {model.name!r}, which "
+                    "ends in a softmax. Make it anew up to the layer before: "
+                    "`keras.Model(model.input, model.layers[-2].output)`."
+                )
         self.student = student
         names = feature_names(student) if feature_weight else ()
         # Functions, which Keras does not track: the teacher's weights are not this model's.

@@ -31,7 +31,9 @@ class Pointwise:
         """Plan all of them."""
         for decision in plan.of_type(_layers.Conv2D):
             if decision.kind == _SEPARABLE:
-                decision.make_binary(f"split off its depthwise convolution; {_SIGN_AND_CONVOLUTION}")
+                decision.make_binary(
+                    f"split off its depthwise convolution; {_SIGN_AND_CONVOLUTION}"
+                )
 
 
 class DenseLayer:

@@ -1,7 +1,7 @@
 """A shortcut around a binary convolution, which carries what the sign drops (Bi-Real Net)."""
 
 from bitat_tf._keras import keras
-from bitat_tf.binarize.plan import Decision, Plan
+from bitat_tf.binarize.plan import Around, Decision, Plan
 from bitat_tf.graph import Call
 
 
@@ -25,7 +25,7 @@ class AddShortcut:
                 decision.actions.append(f"{pooled} shortcut around it".strip())
 
 
-def _fitting(plan: Plan, decision: Decision) -> str:
+def _fitting(plan: Plan, decision: Decision) -> Around:
     call = decision.call
     source, output = _unpadded(plan, call), call.output_shapes[0]
     if source[-1] != output[-1]:
