@@ -42,6 +42,7 @@ def binarize(
     example_input: Any = None,
     activation_quantizer: str = ACTIVATION_QUANTIZER,
     kernel_quantizer: str = KERNEL_QUANTIZER,
+    thresholds: int = 1,
     max_block: int = 1152,
 ) -> tuple[Any, BinarizeReport]:
     """Make the binary version of a float model.
@@ -59,8 +60,8 @@ def binarize(
         example_input: an array, or one per input, batch first. It fixes sizes that the model
             leaves open, and the float network in the student's layers is compared with the
             given model on it.
-        activation_quantizer, kernel_quantizer, max_block: of the binary layers, as the
-            backbones of `bitat_tf.models` take them.
+        activation_quantizer, kernel_quantizer, thresholds, max_block: of the binary layers, as
+            the backbones of `bitat_tf.models` take them.
 
     Returns:
         A functional model with the given one's inputs and outputs, all of it trainable, and the
@@ -82,6 +83,7 @@ def binarize(
         quantizers={
             "activation_quantizer": activation_quantizer,
             "kernel_quantizer": kernel_quantizer,
+            "thresholds": thresholds,
             "max_block": max_block,
         },
     )

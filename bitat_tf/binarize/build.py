@@ -14,6 +14,7 @@ from bitat_tf._keras import keras
 from bitat_tf.binarize.plan import Decision, own_batchnorm
 from bitat_tf.graph import Call, Graph, clone, copy_weights, rebuild
 from bitat_tf.layers import BitatConv2D, RSign, Shortcut
+from bitat_tf.quantizers import ACTIVATION_QUANTIZER
 
 _layers = keras.layers
 
@@ -37,8 +38,8 @@ def build(
         flat: what `flatten` gave; never changed.
         decisions: by layer name; those that are not binary change nothing.
         binary: the student; else the twin.
-        quantizers: `activation_quantizer`, `kernel_quantizer` and `max_block` of the binary
-            layers.
+        quantizers: `activation_quantizer`, `thresholds`, `kernel_quantizer` and `max_block` of
+            the binary layers.
 
     Returns:
         The model, and for each of its layers the name of the flat one it belongs to.
@@ -67,7 +68,10 @@ class _Builder:
     ) -> None:
         self.graph = Graph(flat)
         self.binary = binary
-        self.sign_quantizer = quantizers.pop("activation_quantizer", None)
+        self.sign_options = {
+            "quantizer": quantizers.pop("activation_quantizer", ACTIVATION_QUANTIZER),
+            "thresholds": quantizers.pop("thresholds", 1),
+        }
         self.quantizers = quantizers
         self.decisions = {d.name: d for d in decisions.values() if d.binary}
         self.absorbed = {call.layer.name for call in self.graph.calls if self._vanishes(call)}
@@ -136,7 +140,9 @@ class _Builder:
         kernel, *bias = layer.get_weights()
         kernel = kernel.reshape(1, 1, *kernel.shape) if kernel.ndim == 2 else kernel
         new = self._new_convolution(decision, kernel)
-        self.weights.append((new, [kernel]))
+        # Each of several thresholds shows the convolution all channels once more.
+        parts = self.sign_options["thresholds"] if self.binary else 1
+        self.weights.append((new, [np.concatenate([kernel / parts] * parts, axis=2)]))
         insert = own_batchnorm(self.graph, decision.call) is None
         batchnorm = self._new_batchnorm(decision, bias) if insert else None
         flat_features = len(decision.call.input_shapes[0]) == 2
@@ -218,8 +224,8 @@ class _Builder:
         if not self.binary:
             return x
         if id(x) not in self._signs:
-            options = {} if self.sign_quantizer is None else {"quantizer": self.sign_quantizer}
-            sign = RSign(name=self._new_name(f"{decision.name}_sign", decision), **options)
+            name = self._new_name(f"{decision.name}_sign", decision)
+            sign = RSign(name=name, **self.sign_options)
             self._signs[id(x)] = sign(x)
             self._kept.append(x)
         return self._signs[id(x)]

@@ -83,8 +83,10 @@ def _predict(graph: Graph, call: Call) -> Prediction:
     if isinstance(layer, _layers.BatchNormalization):
         return _batchnorm(graph, call)
     if isinstance(layer, RSign):
-        operators = 1 if _is_fused(graph, call) else 2
-        constants = 0 if operators == 1 else int(layer.shift.shape[0]) * _FLOAT_BYTES
+        if layer.thresholds == 1 and _is_fused(graph, call):
+            return Prediction((), BYTES_PER_OPERATOR)
+        operators = 2 if layer.thresholds == 1 else 3  # they are concatenated first
+        constants = int(layer.shift.shape[0]) * _FLOAT_BYTES
         return Prediction((), constants + operators * BYTES_PER_OPERATOR)
     if isinstance(layer, Shortcut):
         return Prediction((), BYTES_PER_OPERATOR)
