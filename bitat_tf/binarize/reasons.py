@@ -46,6 +46,9 @@ _NO_KERNEL = (
         ),
     ),
 )
+# Packages whose layers show what they are.
+_KNOWN = ("tf_keras", "bitat_tf")
+
 _CUSTOM = Reason(
     "custom layer: what it computes cannot be read from the graph",
     "write its convolutions as Keras layers of a functional model",
@@ -94,8 +97,7 @@ def require_batchnorm(decision: Decision, own: object) -> None:
 
 def _reason(decision: Decision) -> Reason | None:
     layer = decision.layer
-    module = type(layer).__module__
-    if module.startswith("tf_keras."):
+    if type(layer).__module__.split(".")[0] in _KNOWN:
         for classes, reason in _NO_KERNEL:
             if isinstance(layer, classes):
                 return reason
