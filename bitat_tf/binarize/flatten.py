@@ -4,7 +4,8 @@
 - A fused activation becomes a layer of its own, `{name}_activation`: between a convolution and
   its activation the BatchNormalization of a binary one must find room.
 - A SeparableConv2D becomes `{name}_depthwise` and the 1x1 convolution `{name}_pointwise`.
-- `x + y` of two tensors of one shape becomes an Add layer, so that it is known as a shortcut.
+- `x + y` of two tensors of one shape becomes an Add layer, `sum_1` and so on, so that it is known
+  as a shortcut.
 
 The same model gives the same layer names each time. That is how calibration finds a student's
 layers in the float model that the user holds. Layers called more than once stay shared; what
@@ -94,6 +95,7 @@ class _Flattener:
         self.names = _flat_names(model)
         self.taken = {*self.names.values(), *model.input_names}
         self.kinds: dict[str, str] = {}
+        self._sums = 0
         self._made: dict[int, Callable[..., Any]] = {}
         self._copied: list[tuple[Any, Any]] = []
         self._weights: list[tuple[Any, list[np.ndarray]]] = []
@@ -133,7 +135,9 @@ class _Flattener:
     def _make(self, call: Call) -> Callable[..., Any]:
         layer, name = call.layer, self.names[id(call.layer)]
         if _adds(call):
-            add = _layers.Add(name=self._new_name(name.replace(".", "_").strip("_"), layer))
+            # Not after the operation, whose name counts all that the process has ever made.
+            self._sums += 1
+            add = _layers.Add(name=self._new_name(f"sum_{self._sums}", layer))
             return lambda x, y, **_: add([x, y])
         if type(layer) is _layers.SeparableConv2D:
             made = self._separable(layer, name)

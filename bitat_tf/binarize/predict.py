@@ -8,7 +8,7 @@ Computed from the graph, without conversion. Measured against the audit on the m
   where it stands right behind such a BatchNormalization.
 - LCE packs 32 input channels of a kernel into a word, and keeps a factor and an offset per
   output channel. A float operator keeps a bias.
-- An operator takes some hundred bytes of its own, with its tensor and that tensor's name.
+- Every tensor, constants included, takes some hundred bytes besides its values.
 """
 
 import math
@@ -27,10 +27,10 @@ _layers = keras.layers
 _FLOAT_BYTES = 4
 _WORD_BITS = 32
 
-# Fitted to the flatbuffers of tests/binarize: an operator with its output tensor, and what a
-# flatbuffer has besides.
-BYTES_PER_OPERATOR = 250
-BYTES_PER_FILE = 2500
+# Fitted to the flatbuffers of tests/binarize: a tensor with its name, the operator that makes it
+# included, and what a flatbuffer has besides.
+BYTES_PER_TENSOR = 135
+BYTES_PER_FILE = 1500
 
 # These do nothing at inference.
 _NO_OPERATOR = (_layers.Dropout, _layers.InputLayer, _layers.ActivityRegularization)
@@ -63,7 +63,7 @@ def predict(student: Any) -> Mapping[str, Prediction]:
         prediction = _predict(graph, call)
         before = found.get(call.layer.name)
         if before is not None:  # a shared layer: every call an operator, the weights once
-            size = before.size_bytes + BYTES_PER_OPERATOR
+            size = before.size_bytes + BYTES_PER_TENSOR
             prediction = Prediction(before.operators + prediction.operators, size)
         found[call.layer.name] = prediction
     return found
@@ -79,23 +79,24 @@ def _predict(graph: Graph, call: Call) -> Prediction:
             outputs = call.output_shapes[0][-1]
             weights = sum(math.prod(w.shape) for w in layer.weights)
             weights += 0 if layer.use_bias else outputs
-            return Prediction((operator,), weights * _FLOAT_BYTES + BYTES_PER_OPERATOR)
+            return Prediction((operator,), weights * _FLOAT_BYTES + 3 * BYTES_PER_TENSOR)
     if isinstance(layer, _layers.BatchNormalization):
         return _batchnorm(graph, call)
     if isinstance(layer, RSign):
         if layer.thresholds == 1 and _is_fused(graph, call):
-            return Prediction((), BYTES_PER_OPERATOR)
-        operators = 2 if layer.thresholds == 1 else 3  # they are concatenated first
+            return Prediction((), BYTES_PER_TENSOR)
+        tensors = 3 if layer.thresholds == 1 else 4  # they are concatenated first
         constants = int(layer.shift.shape[0]) * _FLOAT_BYTES
-        return Prediction((), constants + operators * BYTES_PER_OPERATOR)
+        return Prediction((), constants + tensors * BYTES_PER_TENSOR)
     if isinstance(layer, Shortcut):
-        return Prediction((), BYTES_PER_OPERATOR)
+        return Prediction((), BYTES_PER_TENSOR)
     if isinstance(layer, _NO_OPERATOR) or _is_fused_activation(graph, call):
         return Prediction()
-    weights = sum(math.prod(w.shape) for w in layer.weights) * _FLOAT_BYTES
+    size = sum(math.prod(w.shape) for w in layer.weights) * _FLOAT_BYTES
+    size += (1 + len(layer.weights)) * BYTES_PER_TENSOR
     if type(layer).__module__.startswith("tf_keras.") and not isinstance(layer, _layers.Lambda):
-        return Prediction((), weights + BYTES_PER_OPERATOR)
-    return Prediction(_traced(call), weights + BYTES_PER_OPERATOR)
+        return Prediction((), size)
+    return Prediction(_traced(call), size)
 
 
 def _binary(call: Call) -> Prediction:
@@ -104,7 +105,7 @@ def _binary(call: Call) -> Prediction:
     macs = math.prod(call.output_shapes[0][1:]) * kh * kw * c_in
     operator = OperatorPrediction("LceBconv2d", (c_out, kh, kw, c_in), macs)
     factor_and_offset = 2 * c_out
-    size = (words + factor_and_offset) * _FLOAT_BYTES + BYTES_PER_OPERATOR
+    size = (words + factor_and_offset) * _FLOAT_BYTES + 4 * BYTES_PER_TENSOR
     return Prediction((operator,), size)
 
 
@@ -131,7 +132,7 @@ def _batchnorm(graph: Graph, call: Call) -> Prediction:
     if _follows_kernel(graph, call):
         return Prediction()
     constants = 2 * int(call.output_shapes[0][-1]) * _FLOAT_BYTES
-    return Prediction((), constants + 2 * BYTES_PER_OPERATOR)
+    return Prediction((), constants + 4 * BYTES_PER_TENSOR)
 
 
 def _follows_kernel(graph: Graph, call: Call) -> bool:
@@ -162,7 +163,14 @@ def _is_fused_activation(graph: Graph, call: Call) -> bool:
     relu = isinstance(layer, _layers.ReLU) or (
         isinstance(layer, _layers.Activation) and layer.activation is keras.activations.relu
     )
-    return relu and call.inputs[0] in graph.producer and bool(graph.only_consumer(call.inputs[0]))
+    before = graph.producer.get(call.inputs[0])
+    if not relu or before is None or graph.only_consumer(call.inputs[0]) is None:
+        return False
+    if isinstance(before.layer, _layers.BatchNormalization) and _follows_kernel(graph, before):
+        # LCE fuses it only in front of the BatchNormalization.
+        kernel = graph.producer[before.inputs[0]].layer
+        return not isinstance(kernel, BitatConv2D)
+    return True
 
 
 def _traced(call: Call) -> tuple[OperatorPrediction, ...]:

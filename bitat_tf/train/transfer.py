@@ -40,7 +40,8 @@ def copy_float_weights(student: Any, teacher: Any) -> tuple[str, ...]:
         if twin is None:
             raise ValueError(
                 f"The teacher has no layer {layer.name!r}, whose weights the student starts from. "
-                "Build both with the same builder, binary=True and binary=False."
+                "Build both with the same builder, binary=True and binary=False, or give the very "
+                "model that `binarize` made the student of."
             )
         binary = isinstance(layer, BitatConv2D)
         old = [layer.kernel.latent_variable] if binary else layer.weights

@@ -33,10 +33,10 @@ def test_every_binary_layer_is_calibrated_against_the_model_itself(network):
         # equal at worst: in a layer of few inputs the plain signs may be the best
         assert layer.unexplained_binary <= layer.unexplained_sign + 1e-9
     inputs = examples(network, 64, seed=1)
-    outputs = tf.nest.flatten(student(inputs, training=False))
-    wanted = tf.nest.flatten(network(inputs, training=False))
-    for got, want in zip(outputs, wanted, strict=True):
-        assert np.mean((got - want) ** 2) < np.var(want, axis=0).mean() + 1e-6
+    # The last output is that of a head that is refitted; "angle" has a tanh behind it.
+    got = tf.nest.flatten(student(inputs, training=False))[-1]
+    want = tf.nest.flatten(network(inputs, training=False))[-1]
+    assert np.mean((got - want) ** 2) < np.var(want, axis=0).mean()
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def keras_cv_resnet():
         stackwise_blocks=[1, 1],
         stackwise_strides=[1, 2],
         stackwise_dilations=[1, 1],
-        block_type="basic_block",
+        block_type="block",
     )
 
 
