@@ -14,6 +14,7 @@ from bitat_tf import (
     train,
 )
 from bitat_tf._version import __version__
+from bitat_tf.binarize import BinarizeReport, binarize
 from bitat_tf.config import CalibrationConfig, DataConfig
 from bitat_tf.convert import binary_kernels
 from bitat_tf.counts import Counts, count
@@ -21,6 +22,7 @@ from bitat_tf.graph import binary_units
 from bitat_tf.train import BitatCallback, Schedule, calibrate, recompute_batchnorm
 
 __all__ = [
+    "BinarizeReport",
     "BitatCallback",
     "CalibrationConfig",
     "Counts",
@@ -28,6 +30,7 @@ __all__ = [
     "Schedule",
     "__version__",
     "bench",
+    "binarize",
     "binary_kernels",
     "binary_units",
     "calibrate",

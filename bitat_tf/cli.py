@@ -29,7 +29,8 @@ _EXAMPLES = {
     "calibrate": "bitat calibrate runs/cifar10-nano --set calibration.batches=16 --out runs/cal16",
     "evaluate": "bitat evaluate runs/cifar10-nano\n  bitat evaluate runs/cifar10-nano other.tflite",
     "inspect": "bitat inspect runs/cifar10-nano/model.tflite\n"
-    "  bitat inspect runs/cifar10-nano/student.keras",
+    "  bitat inspect runs/cifar10-nano/student.keras\n"
+    "  bitat inspect my-float-model.keras --json",
     "convert": "bitat convert runs/cifar10-nano\n  bitat convert student.keras --out model.tflite",
     "benchmark": benchmark_command.EXAMPLES,
     "report": "bitat report runs/cifar10-nano",
@@ -124,8 +125,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     _data_dir(evaluate)
 
-    inspect = _command(commands, "inspect", "what a model consists of, layer by layer", _inspect)
-    inspect.add_argument("model", type=Path, help=".tflite, .keras, or run directory")
+    inspect = _command(
+        commands,
+        "inspect",
+        "what a model consists of; of a float one, what would become binary, and what not and why",
+        _inspect,
+    )
+    inspect.add_argument("model", type=Path, help=".tflite, .keras, SavedModel or run directory")
     inspect.add_argument("--json", action="store_true", help="print the record as JSON")
 
     convert = _command(commands, "convert", "convert to a TFLite flatbuffer, audit it", _convert)
@@ -281,8 +287,10 @@ def _inspect(arguments: argparse.Namespace, console: Console) -> None:
         audit = convert.audit(read_flatbuffer(path))
     else:
         model = load_keras_model(path)
-        binary = convert.binary_kernels(convert.strip(model))
-        audit = convert.audit((convert.export if binary else convert.export_float)(model))
+        if not convert.binary_kernels(model):
+            _inspect_float(model, arguments.json)
+            return
+        audit = convert.audit(convert.export(model))
     if arguments.json:
         from bitat_tf.records import to_json
 
@@ -301,6 +309,19 @@ def _inspect(arguments: argparse.Namespace, console: Console) -> None:
         f"{audit.float_convolutions} float ones; {audit.float_macs:,} float MACs in all; "
         f"{audit.size_bytes / 1024:.1f} KiB"
     )
+
+
+def _inspect_float(model: Any, as_json: bool) -> None:
+    from bitat_tf.binarize import binarize
+    from bitat_tf.binarize.table import summary, table, to_mapping
+    from bitat_tf.records import to_json
+
+    _, report = binarize(model)
+    if as_json:
+        print(to_json(to_mapping(report)), end="")
+        return
+    Console().print(table(report))
+    print(summary(report))
 
 
 def _is_saved_model(path: Path) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bitat_tf._keras import keras, tf
-from bitat_tf.layers import BitatConv2D, RSign
+from bitat_tf.layers import BitatConv2D, RSign, Shortcut
 from bitat_tf.quantizers import AnnealedQuantizer
 
 # A tensor of the graph is known by the id Keras itself gives it within its nodes.
@@ -25,7 +25,7 @@ class Call:
         layer: the Keras layer.
         inputs: ids of the tensors it reads.
         outputs: ids of those it makes.
-        input_shapes, output_shapes: of these tensors, batch included.
+        input_shapes, output_shapes: of these tensors, batch included; unknown sizes are None.
     """
 
     def __init__(self, node: Any) -> None:
@@ -50,7 +50,7 @@ class Call:
         values.update(zip(self.outputs, tf.nest.flatten(result), strict=True))
 
 
-def _shapes(tensors: Any) -> tuple[tuple[int | None, ...], ...]:
+def _shapes(tensors: Any) -> tuple[tuple[Any, ...], ...]:
     return tuple(tuple(tensor.shape) for tensor in tf.nest.flatten(tensors))
 
 
@@ -209,18 +209,47 @@ def rebuild(model: Any, replace: Callable[[Call], Callable[..., Any] | None]) ->
         if id(call.layer) not in made:
             exchanged = replace(call)
             if exchanged is None:
-                exchanged = type(call.layer).from_config(call.layer.get_config())
+                exchanged = clone(call.layer)
                 copied.append((call.layer, exchanged))
             made[id(call.layer)] = exchanged
         call.apply(values, made[id(call.layer)])
     for old, new in copied:
-        new.set_weights(old.get_weights())
+        copy_weights(old, new)
     outputs = [values[key] for key in graph.outputs]
     return keras.Model(
-        tf.nest.pack_sequence_as(model.inputs, new_inputs),
-        tf.nest.pack_sequence_as(model.outputs, outputs),
+        tf.nest.pack_sequence_as(model.input, new_inputs),
+        tf.nest.pack_sequence_as(model.output, outputs),
         name=model.name,
     )
+
+
+def clone(layer: Any, **changes: Any) -> Any:
+    """A layer of the same class and configuration, with weights of its own.
+
+    Args:
+        layer: any Keras layer.
+        **changes: to its configuration, such as `name`.
+
+    Raises:
+        ValueError: when the layer cannot be made from its own configuration.
+    """
+    try:
+        return type(layer).from_config({**layer.get_config(), **changes})
+    except (NotImplementedError, TypeError, ValueError) as err:
+        reason = " ".join(str(err).split())[:200]
+        raise ValueError(
+            f"Layer {layer.name!r} ({type(layer).__name__}) cannot be made again from its "
+            f"configuration: {reason} Give its class a `get_config` that returns all arguments of "
+            "its constructor."
+        ) from err
+
+
+def copy_weights(old: Any, new: Any) -> None:
+    """All weights of a layer into its clone."""
+    new.set_weights(old.get_weights())
+    # A Normalization computes from values that it derives from its weights.
+    if isinstance(new, keras.layers.Normalization):
+        new.finalize_state()
 
 
 @dataclass(frozen=True)
@@ -231,11 +260,13 @@ class BinaryUnit:
         name: of the sign layer; how schedules and reports call the unit.
         sign: the `RSign` layer.
         convolutions: the `BitatConv2D` layers behind it.
+        shortcuts: the `Shortcut` layers at the ends of their branches.
     """
 
     name: str
     sign: Any
     convolutions: tuple[Any, ...]
+    shortcuts: tuple[Any, ...] = ()
 
     @property
     def active(self) -> bool:
@@ -244,9 +275,8 @@ class BinaryUnit:
 
     def activate(self, active: bool) -> None:
         """Switch the unit to 1 bit, or back to reals."""
-        self.sign.active.assign(active)
-        for convolution in self.convolutions:
-            convolution.active.assign(active)
+        for layer in (self.sign, *self.convolutions, *self.shortcuts):
+            layer.active.assign(active)
 
     @property
     def annealed(self) -> tuple[AnnealedQuantizer, ...]:
@@ -266,8 +296,18 @@ def binary_units(model: Any) -> tuple[BinaryUnit, ...]:
     units = []
     for call in graph.calls:
         if isinstance(call.layer, RSign):
-            readers = [c.layer for c in graph.consumers[call.outputs[0]]]
-            convolutions = tuple(c for c in readers if isinstance(c, BitatConv2D))
-            if convolutions:
-                units.append(BinaryUnit(call.layer.name, call.layer, convolutions))
+            readers = graph.consumers[call.outputs[0]]
+            readers = [c for c in readers if isinstance(c.layer, BitatConv2D)]
+            if readers:
+                convolutions = tuple(c.layer for c in readers)
+                shortcuts = tuple(s for c in readers if (s := _shortcut(graph, c)) is not None)
+                units.append(BinaryUnit(call.layer.name, call.layer, convolutions, shortcuts))
     return tuple(units)
+
+
+def _shortcut(graph: Graph, call: Call) -> Any:
+    """The `Shortcut` behind a convolution's BatchNorm, None where there is none."""
+    behind: Call | None = call
+    for _ in range(2):
+        behind = behind and graph.only_consumer(behind.outputs[0])
+    return behind.layer if behind and isinstance(behind.layer, Shortcut) else None

@@ -5,6 +5,9 @@ a switch, `active`: off, they pass reals and compute the teacher's ordinary conv
 student with nothing active *is* its float twin; on, they are 1-bit. The progressive schedule
 turns layers on from the bottom to the top.
 
+`Shortcut` is an addition that `bitat_tf.binarize` puts around a convolution; it has the switch
+too.
+
 `OrthonormalTransform` is state of the training only: nothing of it reaches the device
 (`bitat_tf.convert.strip`). Layout is channels last throughout.
 """
@@ -288,6 +291,26 @@ class RPReLU(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         """Apply it."""
         return _prelu(inputs + self.shift_in, self.slope) + self.shift_out
+
+
+@_register
+class Shortcut(keras.layers.Add):
+    """What a binary convolution reads, added to what it puts out; the float network has none.
+
+    Called on [branch, shortcut]. With `active` off it passes the branch alone.
+
+    Input shape: two of (batch, height, width, channels). Output shape: the same.
+    """
+
+    def build(self, input_shape: Any) -> None:
+        """Make the switch."""
+        super().build(input_shape)
+        self.active = _add_switch(self)
+
+    def call(self, inputs: Any) -> Any:
+        """Add."""
+        branch, shortcut = inputs
+        return branch + tf.where(self.active, shortcut, tf.zeros_like(shortcut))
 
 
 @tf.custom_gradient

@@ -241,8 +241,8 @@ def write(
     return out / f"{name}.md"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Carry out, write, print."""
+def main(argv: Sequence[str] | None = None, tool: str = "compare_methods.py") -> int:
+    """Carry out, write, print; `tool` is the script that was called."""
     parser = arguments_parser(
         "Training methods from the same float weights at the same number of steps."
     )
@@ -253,7 +253,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--title", help="of the table and its records; default: the data set's")
     arguments = parser.parse_args(argv)
     given = sys.argv[1:] if argv is None else argv
-    command = shown_command("compare_methods.py", given, arguments.data_dir)
+    command = shown_command(tool, given, arguments.data_dir)
 
     def work(recipe: Recipe) -> Path:
         rates = arguments.learning_rates or [recipe.student.learning_rate]
@@ -265,7 +265,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         lone = f"-lr{rates[0]:g}" if len(arguments.learning_rates or []) == 1 else ""
         return write(records, tried, arguments.out, name + lone, command, recipe, rates)
 
-    return carried_out("compare_methods", arguments, work)
+    return carried_out(tool.removesuffix(".py"), arguments, work)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ is left can be saved, and loaded by anybody who has Larq.
 - `RSign` becomes the addition of a constant and `SteSign`; for x + shift both take the sign,
   only the pseudo-gradients differ. With several thresholds x is first concatenated with itself.
 - `RPReLU` becomes an addition, Keras' `PReLU` and an addition.
+- `Shortcut` becomes Keras' `Add`.
 
 Constants are added by Keras' own layer for a TensorFlow operation, made by name: calling
 `x + shift` makes the same layer, but numbers it through the process, and the flatbuffer of
@@ -20,7 +21,7 @@ import numpy as np
 
 from bitat_tf._keras import keras
 from bitat_tf.graph import Call, binary_units, rebuild
-from bitat_tf.layers import BitatConv2D, RPReLU, RSign
+from bitat_tf.layers import BitatConv2D, RPReLU, RSign, Shortcut
 from bitat_tf.quantizers import AnnealedQuantizer, lq
 
 
@@ -62,6 +63,8 @@ class _Stripper:
             return self._sign(layer)
         if isinstance(layer, RPReLU):
             return self._rprelu(layer)
+        if isinstance(layer, Shortcut):
+            return keras.layers.Add(name=layer.name)
         return None
 
     def _convolution(self, layer: Any) -> Any:
@@ -110,7 +113,7 @@ def _check_active(model: Any) -> None:
                 "quantizers need their `progress` at 1."
             )
     for layer in model.layers:
-        if isinstance(layer, BitatConv2D | RSign) and not bool(layer.active.numpy()):
+        if isinstance(layer, BitatConv2D | RSign | Shortcut) and not bool(layer.active.numpy()):
             raise ValueError(
                 f"`model` still computes the layer {layer.name!r} with reals. Switch it on: "
                 f"`model.get_layer({layer.name!r}).active.assign(True)`."

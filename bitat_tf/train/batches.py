@@ -8,7 +8,8 @@ def take_images(dataset: Any, count: int) -> list[Any]:
     """The first `count` image batches.
 
     Args:
-        dataset: batches of images, or of (images, labels).
+        dataset: batches of images, or of (images, labels). For a model with several inputs,
+            (inputs, labels) or (inputs,).
         count: at most so many.
 
     Raises:
@@ -30,6 +31,6 @@ def take_labelled(dataset: Any, count: int) -> tuple[list[Any], list[Any] | None
         ValueError: when the data set is empty.
     """
     elements = list(itertools.islice(iter(dataset), count))
-    labelled = bool(elements) and all(isinstance(element, tuple) for element in elements)
+    labelled = bool(elements) and all(isinstance(e, tuple) and len(e) > 1 for e in elements)
     labels = [element[1] for element in elements] if labelled else None
     return take_images(elements, count), labels

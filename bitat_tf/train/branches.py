@@ -5,6 +5,7 @@ from typing import Any
 
 from bitat_tf._keras import keras
 from bitat_tf.graph import Call, Graph, TensorId
+from bitat_tf.layers import Shortcut
 
 
 @dataclass(frozen=True)
@@ -14,12 +15,16 @@ class Branch:
     Attributes:
         batchnorm: the layer behind the convolution.
         target: name of the layer whose output in the teacher is the target.
+        end: name of the student's layer whose output is to match it.
         others: student tensors that the target holds besides this branch (its shortcut).
-        join: the addition at the end of the branch, None where there is none.
+        join: the teacher's own addition at the end of the branch, None where there is none. An
+            added `Shortcut`, which the teacher lacks, is none: the target is the teacher's
+            branch, less what the shortcut brings.
     """
 
     batchnorm: Any
     target: str
+    end: str
     others: tuple[TensorId, ...]
     join: Call | None
 
@@ -38,6 +43,8 @@ def find_branch(graph: Graph, call: Call) -> Branch:
         )
     join = graph.only_consumer(behind.outputs[0])
     if join is None or not isinstance(join.layer, keras.layers.Add):
-        return Branch(behind.layer, behind.layer.name, (), None)
+        return Branch(behind.layer, behind.layer.name, behind.layer.name, (), None)
     others = tuple(key for key in join.inputs if key != behind.outputs[0])
-    return Branch(behind.layer, join.layer.name, others, join)
+    if isinstance(join.layer, Shortcut):
+        return Branch(behind.layer, behind.layer.name, join.layer.name, others, None)
+    return Branch(behind.layer, join.layer.name, join.layer.name, others, join)

@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 
 from bitat_tf import linalg
-from bitat_tf._keras import keras, tf
+from bitat_tf._keras import tf
+from bitat_tf.binarize import float_twin
 from bitat_tf.config import CalibrationConfig, ThresholdRule
 from bitat_tf.graph import Call, Graph, Sweep, TensorId, binary_units
 from bitat_tf.layers import BitatConv2D
 from bitat_tf.results import CalibrationResult, LayerCalibration
 from bitat_tf.train.batches import take_labelled
 from bitat_tf.train.branches import Branch, find_branch
+from bitat_tf.train.heads import head_of
 from bitat_tf.train.task_weights import task_weights
 from bitat_tf.train.transfer import copy_float_weights
 
@@ -47,9 +49,12 @@ def calibrate(
     Args:
         student: functional model with `RSign` and `BitatConv2D` layers, each convolution
             followed by a BatchNormalization.
-        teacher: its trained float twin (same layer names).
+        teacher: its trained float twin (same layer names), or the float model that `binarize`
+            made the student of.
         dataset: batches of images (batch, height, width, channels), or of (images, labels),
-            as a `tf.data.Dataset`, a list or another iterable; `config.batches` are taken.
+            as a `tf.data.Dataset`, a list or another iterable; `config.batches` are taken. For
+            a student with several inputs, batches of (inputs, labels) or (inputs,) with a
+            tuple, list or dictionary of them.
         config: see `CalibrationConfig`.
         units: names of the units (`graph.binary_units`) to calibrate; the others stay as they
             are, trained weights included. None calibrates all, starting from the teacher's
@@ -85,6 +90,7 @@ def calibrate(
                 f"Layer {layer.name!r} must read an RSign directly, which binarizes its input."
             )
     batches, labels = _take(dataset, config.batches)
+    teacher = float_twin(student, teacher)
     if units is None:
         copy_float_weights(student, teacher)
     selected = [unit for unit in known if unit.name in wanted]
@@ -93,26 +99,31 @@ def calibrate(
     run = _Calibration(student, teacher, batches, labels, config, selected, progress)
     layers = run.all_layers()
     if config.fit_head and all(unit.active for unit in known):
-        run.fit_head()
-    return CalibrationResult(
-        tuple(layers), sum(len(b) for b in batches), time.perf_counter() - started
-    )
+        run.fit_heads()
+    images = sum(len(tf.nest.flatten(batch)[0]) for batch in batches)
+    return CalibrationResult(tuple(layers), images, time.perf_counter() - started)
 
 
 def _take(dataset: Any, count: int) -> tuple[list[Any], list[Any] | None]:
     """The first `count` image batches, as float32 tensors, and their labels if it has them."""
     batches = []
     found, labels = take_labelled(dataset, count)
-    for images in map(tf.convert_to_tensor, found):
-        if images.dtype != tf.float32:
-            raise ValueError(
-                f"Calibration images must be float32, as the model is trained on. "
-                f"Received: {images.dtype.name}"
-            )
-        if not bool(tf.reduce_all(tf.math.is_finite(images))):
-            raise ValueError("Calibration images hold NaN or infinity.")
-        batches.append(images)
+    for element in found:
+        batch = tf.nest.map_structure(tf.convert_to_tensor, element)
+        for images in tf.nest.flatten(batch):
+            _check_images(images)
+        batches.append(batch)
     return batches, labels
+
+
+def _check_images(images: Any) -> None:
+    if images.dtype != tf.float32:
+        raise ValueError(
+            f"Calibration images must be float32, as the model is trained on. "
+            f"Received: {images.dtype.name}"
+        )
+    if not bool(tf.reduce_all(tf.math.is_finite(images))):
+        raise ValueError("Calibration images hold NaN or infinity.")
 
 
 def _check_precision(model: Any) -> None:
@@ -149,6 +160,9 @@ class _Calibration:
         self.joining: set[int] = set()
         self.records: list[LayerCalibration] = []
         targets = self._hold_targets()
+        self.heads = [call for key in self.graph.outputs if (call := head_of(self.graph, key))]
+        for call in self.heads:
+            self.teacher.hold(self._teacher_tensor(call.layer.name))
         self.omega: dict[str, list[Any]] = {}
         if config.task_weights:
             self.omega = task_weights(teacher, targets, batches, labels)
@@ -209,8 +223,8 @@ class _Calibration:
         """
         name, others = branch.target, branch.others
         # While the other side of this addition is being fitted it waits for this one.
-        waits = branch.join is not None and id(branch.join) in self.joining
-        if waits or self.config.target == "branch":
+        waits = id(branch.join) in self.joining
+        if branch.join is not None and (waits or self.config.target == "branch"):
             name, others = branch.batchnorm.name, ()
         self.joining.add(id(branch.join))
         shortcuts = [self.student.compute(key) for key in others]
@@ -222,26 +236,17 @@ class _Calibration:
             targets = [t - s.numpy() for t, s in zip(targets, shortcut, strict=True)]
         return targets, self.omega.get(name) or [None] * len(targets)
 
-    def fit_head(self) -> None:
-        """Refit a final Dense layer to the teacher's logits on the student's features.
-
-        Only a linear one on flat features: behind another activation its target is not known.
-        """
-        last = self.graph.producer[self.graph.outputs[0]]
-        head = last.layer
-        if (
-            not isinstance(head, keras.layers.Dense)
-            or not head.use_bias
-            or head.activation is not keras.activations.linear
-            or len(head.input_shape) != 2
-        ):
-            return
-        features = self.student.compute(last.inputs[0])
-        logits = self.teacher.compute(self.teacher_graph.outputs[0])
-        point = sum_moments((f.numpy(), t.numpy()) for f, t in zip(features, logits, strict=True))
-        kernel, _, _, _ = solve(point, self.config.ridge, max_block=len(point.x))
-        head.kernel.assign(kernel)
-        head.bias.assign(point.mean_t - kernel.T @ point.mean_x)
+    def fit_heads(self) -> None:
+        """Refit the final Dense layers to the teacher's logits on the student's features."""
+        for call in self.heads:
+            features = self.student.compute(call.inputs[0])
+            logits = self.teacher.compute(self._teacher_tensor(call.layer.name))
+            point = sum_moments(
+                (f.numpy(), t.numpy()) for f, t in zip(features, logits, strict=True)
+            )
+            kernel, _, _, _ = solve(point, self.config.ridge, max_block=len(point.x))
+            call.layer.kernel.assign(kernel)
+            call.layer.bias.assign(point.mean_t - kernel.T @ point.mean_x)
 
 
 def sum_moments(batches: Iterable[tuple[Any, ...]]) -> linalg.Moments:

@@ -11,10 +11,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bitat_tf._keras import keras, tf
+from bitat_tf.binarize import float_twin
 from bitat_tf.importance import quantization_error
 from bitat_tf.layers import BitatConv2D
 from bitat_tf.records import check
-from bitat_tf.train.features import feature_error, feature_names, with_features
+from bitat_tf.train.features import (
+    feature_error,
+    feature_names,
+    target_names,
+    with_features,
+)
+from bitat_tf.train.heads import ends_in_softmax
 
 
 def student_loss(
@@ -53,8 +60,8 @@ class Distilled(keras.Model):
         feature_weight: weight of `features.feature_error`.
 
     Raises:
-        ValueError: when a weight above 0 has no teacher, or the student no binary convolution
-            whose error could be in the loss.
+        ValueError: when a weight above 0 has no teacher, the student no binary convolution
+            whose error could be in the loss, or a softmax at its end.
     """
 
     def __init__(
@@ -78,13 +85,23 @@ class Distilled(keras.Model):
         check(feature_weight >= 0, "feature_weight", "at least 0", feature_weight)
         if (weight or feature_weight) and teacher is None:
             raise ValueError("`teacher` is needed to distil. Received: None")
+        for model in (student, teacher):
+            if model is not None and ends_in_softmax(model):
+                raise ValueError(
+                    f"Distillation needs models that give logits. Received: {model.name!r}, which "
+                    "ends in a softmax. Make it anew up to the layer before: "
+                    "`keras.Model(model.input, model.layers[-2].output)`."
+                )
         self.student = student
         names = feature_names(student) if feature_weight else ()
         # Functions, which Keras does not track: the teacher's weights are not this model's.
         self.student_outputs = _outputs(student, names, training=True)
         self.teacher_outputs = None
-        if weight or feature_weight:
-            self.teacher_outputs = _outputs(teacher, names, training=False)
+        if feature_weight:
+            twin = float_twin(student, teacher)
+            self.teacher_outputs = _outputs(twin, target_names(student), training=False)
+        elif weight:
+            self.teacher_outputs = _outputs(teacher, (), training=False)
         self.weight = weight
         self.temperature = temperature
         self.weight_decay = weight_decay

@@ -10,7 +10,7 @@ from typing import Any
 
 from bitat_tf._keras import keras, tf
 from bitat_tf.graph import Graph, binary_units
-from bitat_tf.train.branches import find_branch
+from bitat_tf.train.branches import Branch, find_branch
 
 # Keeps a feature that does not vary in the teacher from dividing by 0.
 _SMALLEST_VARIANCE = 1e-5
@@ -25,6 +25,15 @@ def feature_names(student: Any) -> tuple[str, ...]:
     Raises:
         ValueError: when it has none.
     """
+    return tuple(dict.fromkeys(branch.end for branch in _branches(student)))
+
+
+def target_names(student: Any) -> tuple[str, ...]:
+    """As `feature_names`, the layers of its `binarize.float_twin` that they are to match."""
+    return tuple(dict.fromkeys(branch.target for branch in _branches(student)))
+
+
+def _branches(student: Any) -> list[Branch]:
     convolutions = {id(c) for unit in binary_units(student) for c in unit.convolutions}
     if not convolutions:
         raise ValueError(
@@ -33,7 +42,7 @@ def feature_names(student: Any) -> tuple[str, ...]:
         )
     graph = Graph(student)
     calls = (call for call in graph.calls if id(call.layer) in convolutions)
-    return tuple(dict.fromkeys(find_branch(graph, call).target for call in calls))
+    return [find_branch(graph, call) for call in calls]
 
 
 def with_features(model: Any, names: Sequence[str]) -> Any:

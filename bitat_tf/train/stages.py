@@ -6,6 +6,7 @@ The one piece of code behind both the Keras callback and the custom loop.
 from collections.abc import Callable
 from typing import Any
 
+from bitat_tf.binarize import float_twin
 from bitat_tf.config import CalibrationConfig
 from bitat_tf.graph import binary_units
 from bitat_tf.results import CalibrationResult, StageRecord
@@ -56,7 +57,7 @@ class Stages:
             )
         self.student = student
         self.schedule = schedule
-        self.teacher = teacher
+        self.teacher = None if teacher is None else float_twin(student, teacher)
         self.calibration_data = calibration_data
         self.config = config
         self.on_stage = on_stage

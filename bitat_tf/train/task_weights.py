@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from bitat_tf._keras import keras, tf
+from bitat_tf.train.heads import logits_of
 
 
 def task_weights(
@@ -14,7 +15,7 @@ def task_weights(
     """Squared norm of the loss gradient at every position of some of the teacher's layers.
 
     Args:
-        teacher: functional model to logits.
+        teacher: functional model to logits, or to their softmax.
         names: of layers with outputs (batch, height, width, channels).
         images: batches (batch, height, width, channels).
         labels: (batch,) class indices of each batch; None takes the teacher's own answers.
@@ -27,7 +28,7 @@ def task_weights(
         ValueError: when a gradient is not finite.
     """
     outputs = [teacher.get_layer(name).output for name in names]
-    probe = keras.Model(teacher.inputs, [*outputs, teacher.output])
+    probe = keras.Model(teacher.inputs, [*outputs, logits_of(teacher)])
 
     @tf.function(reduce_retracing=True)
     def squared_norms(batch: Any, classes: Any) -> list[Any]:
@@ -42,7 +43,7 @@ def task_weights(
     found: dict[str, list[Any]] = {name: [] for name in names}
     for index, batch in enumerate(images):
         if labels is None:
-            classes = tf.argmax(teacher(batch, training=False), axis=-1)
+            classes = tf.argmax(probe(batch, training=False)[-1], axis=-1)
         else:
             classes = tf.cast(labels[index], tf.int64)
         for name, values in zip(names, squared_norms(batch, classes), strict=True):

@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from bitat_tf.binarize import float_twin
 from bitat_tf.graph import binary_units
-from bitat_tf.layers import BitatConv2D, RSign
+from bitat_tf.layers import BitatConv2D, RSign, Shortcut
 
 
 def copy_float_weights(student: Any, teacher: Any) -> tuple[str, ...]:
@@ -16,7 +17,8 @@ def copy_float_weights(student: Any, teacher: Any) -> tuple[str, ...]:
 
     Args:
         student: with `BitatConv2D` layers; changed in place.
-        teacher: its float twin, as built by the same builder.
+        teacher: its float twin, as built by the same builder, or the model that `binarize`
+            made the student of.
 
     Returns:
         Names of the layers that were copied.
@@ -29,16 +31,17 @@ def copy_float_weights(student: Any, teacher: Any) -> tuple[str, ...]:
         for unit in binary_units(student)
         for convolution in unit.convolutions
     }
-    twins = {layer.name: layer for layer in teacher.layers}
+    twins = {layer.name: layer for layer in float_twin(student, teacher).layers}
     copied = []
     for layer in student.layers:
-        if not layer.weights or isinstance(layer, RSign):
+        if not layer.weights or isinstance(layer, RSign | Shortcut):
             continue
         twin = twins.get(layer.name)
         if twin is None:
             raise ValueError(
                 f"The teacher has no layer {layer.name!r}, whose weights the student starts from. "
-                "Build both with the same builder, binary=True and binary=False."
+                "Build both with the same builder, binary=True and binary=False, or give the very "
+                "model that `binarize` made the student of."
             )
         binary = isinstance(layer, BitatConv2D)
         old = [layer.kernel.latent_variable] if binary else layer.weights

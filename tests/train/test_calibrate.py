@@ -249,17 +249,22 @@ def test_refuses_a_convolution_whose_input_is_not_binary(tiny_teacher, batches):
         calibrate(student, tiny_teacher, batches)
 
 
-def test_a_head_with_softmax_is_left_alone():
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_a_head_behind_a_softmax_is_refitted_and_behind_another_activation_left_alone(activation):
     def build(binary):
         model = two_branch_model(binary)
-        return keras.Model(model.input, keras.layers.Softmax(name="softmax")(model.output))
+        last = keras.layers.Activation(activation, name="last")
+        return keras.Model(model.input, last(model.output))
 
     teacher, student = build(False), build(True)
     images = np.random.default_rng(0).normal(size=(64, 8, 8, 4)).astype("float32")
     calibrate(student, teacher, [images], config=CONFIG)
     heads = (model.get_layer("head").get_weights() for model in (student, teacher))
-    for a, b in zip(*heads, strict=True):
-        np.testing.assert_array_equal(a, b)
+    same = [np.array_equal(a, b) for a, b in zip(*heads, strict=True)]
+    assert same == [activation == "sigmoid"] * 2
+    if activation == "softmax":
+        got, want = tensor(student, "head", images), tensor(teacher, "head", images)
+        np.testing.assert_allclose(got.mean(axis=0), want.mean(axis=0), atol=1e-4)
 
 
 def test_a_convolution_without_batchnorm_is_named():
