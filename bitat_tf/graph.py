@@ -25,6 +25,8 @@ class Call:
         layer: the Keras layer.
         inputs: ids of the tensors it reads.
         outputs: ids of those it makes.
+        input_shapes, output_shapes: of these, without the batch.
+        constants: what it is called with besides tensors and None.
     """
 
     def __init__(self, node: Any) -> None:
@@ -32,6 +34,15 @@ class Call:
         self.layer = node.layer
         self.inputs: tuple[TensorId, ...] = tuple(node.flat_input_ids)
         self.outputs: tuple[TensorId, ...] = tuple(node.flat_output_ids)
+        self.input_shapes = _shapes(node.keras_inputs)
+        self.output_shapes = _shapes(tf.nest.flatten(node.outputs))
+        tensors = {id(tensor) for tensor in node.keras_inputs}
+        self.constants = tuple(
+            argument
+            for argument in (*node.call_args, *node.call_kwargs.values())
+            if argument is not None
+            and tensors.isdisjoint(id(part) for part in tf.nest.flatten(argument))
+        )
 
     def apply(self, values: dict[TensorId, Any], layer: Callable[..., Any] | None = None) -> None:
         """Compute the call's outputs from `values` and put them there.
@@ -44,6 +55,10 @@ class Call:
         arguments, keywords = self._node.map_arguments(boxed)
         result = (layer or self.layer)(*arguments, **keywords)
         values.update(zip(self.outputs, tf.nest.flatten(result), strict=True))
+
+
+def _shapes(tensors: Sequence[Any]) -> tuple[tuple[int | None, ...], ...]:
+    return tuple(tuple(tensor.shape[1:]) for tensor in tensors)
 
 
 class Graph:

@@ -116,6 +116,14 @@ class AuditReport:
 
 
 @dataclass(frozen=True)
+class FoldStep:
+    """What one rewrite of the fold did: the names of the layers it changed or removed."""
+
+    rewrite: str
+    changed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ParityReport:
     """Keras against the flatbuffer on the same images.
 

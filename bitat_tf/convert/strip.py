@@ -14,6 +14,7 @@ Constants are added by Keras' own layer for a TensorFlow operation, made by name
 one model would come out differently each time.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -77,24 +78,28 @@ class _Stripper:
         return plain
 
     def _sign(self, layer: Any) -> Any:
-        shift = _adder(f"{layer.name}_shift", layer.shift)
+        shift = adder(f"{layer.name}_shift", layer.shift.numpy())
         sign = lq.quantizers.SteSign(name=layer.name)
         return lambda x: sign(shift(x))
 
     def _rprelu(self, layer: Any) -> Any:
-        before = _adder(f"{layer.name}_shift_in", layer.shift_in)
-        after = _adder(f"{layer.name}_shift_out", layer.shift_out)
+        before = adder(f"{layer.name}_shift_in", layer.shift_in.numpy())
+        after = adder(f"{layer.name}_shift_out", layer.shift_out.numpy())
         prelu = keras.layers.PReLU(shared_axes=[1, 2], name=layer.name)
         self.weights.append((prelu, [layer.slope.numpy().reshape(1, 1, -1)]))
         return lambda x: after(prelu(before(x)))
 
 
-def _adder(name: str, constant: Any) -> Any:
-    """A function x -> x + constant that makes a plain Keras layer of this name."""
+def adder(name: str, constant: np.ndarray) -> Callable[[Any], Any]:
+    """A function x -> x + constant that makes a plain Keras layer of this name.
+
+    Args:
+        name: of the layer.
+        constant: float32, (channels,).
+    """
     operation = {"name": name, "trainable": True, "dtype": "float32", "function": "math.add"}
     layer = keras.layers.deserialize({"class_name": "TFOpLambda", "config": operation})
-    value = constant.numpy()
-    return lambda x: layer(x, value)
+    return lambda x: layer(x, constant)
 
 
 def _check_active(model: Any) -> None:
