@@ -51,7 +51,8 @@ class Call:
             values: tensor id -> tensor, real or symbolic; one list entry per id.
             layer: what to call instead of the call's own layer.
         """
-        boxed = {key: [values[key]] for key in self.inputs}
+        # Keras takes one entry for each time that the call reads the tensor.
+        boxed = {key: [values[key]] * self.inputs.count(key) for key in self.inputs}
         arguments, keywords = self._node.map_arguments(boxed)
         result = (layer or self.layer)(*arguments, **keywords)
         values.update(zip(self.outputs, tf.nest.flatten(result), strict=True))

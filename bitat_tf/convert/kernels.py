@@ -7,6 +7,8 @@ where LceBconv2d writes bits, a negative factor of the BatchNorm behind it goes 
 because only a threshold is left of it; and a filter that stayed float took up that factor whole.
 """
 
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -68,3 +70,34 @@ def holds_float(filters: np.ndarray, kernel: np.ndarray) -> bool:
     product = np.sign(filters * expected).reshape(len(expected), -1)
     # Zeros, of a ternary kernel or of a channel that BatchNorm switched off, decide nothing.
     return bool(np.all((product.min(axis=1) >= 0) | (product.max(axis=1) <= 0)))
+
+
+def lost_kernels(
+    before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]
+) -> tuple[str, ...]:
+    """Kernels of one model of which another lacks an output channel.
+
+    A rewrite may put kernels one behind the other, scale them and turn all signs of an output
+    channel round; it may not change one sign among others.
+
+    Args:
+        before, after: `binary_kernels` of the models.
+
+    Returns:
+        The names in `before`.
+    """
+    there = Counter(column for kernel in after.values() for column in _columns(kernel))
+    lost = []
+    for name, kernel in before.items():
+        columns = Counter(_columns(kernel))
+        if columns - there:
+            lost.append(name)
+        there -= columns
+    return tuple(lost)
+
+
+def _columns(kernel: np.ndarray) -> Iterator[tuple[tuple[int, ...], bytes]]:
+    """The shape and signs of each output channel, turned so that the first is positive."""
+    for column in np.moveaxis(kernel, -1, 0):
+        if column.any():  # a channel scaled to nothing has no signs to keep
+            yield column.shape, np.packbits((column < 0) ^ (column.flat[0] < 0)).tobytes()

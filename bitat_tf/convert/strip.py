@@ -90,6 +90,19 @@ class _Stripper:
         return lambda x: after(prelu(before(x)))
 
 
+def operation(name: str, function: str, *constants: Any) -> Callable[[Any], Any]:
+    """A function x -> tf.function(x, *constants) that makes a plain Keras layer of this name.
+
+    Args:
+        name: of the layer.
+        function: of TensorFlow, without `tf.`.
+        constants: its other arguments.
+    """
+    config = {"name": name, "trainable": True, "dtype": "float32", "function": function}
+    layer = keras.layers.deserialize({"class_name": "TFOpLambda", "config": config})
+    return lambda x: layer(x, *constants)
+
+
 def adder(name: str, constant: np.ndarray) -> Callable[[Any], Any]:
     """A function x -> x + constant that makes a plain Keras layer of this name.
 
@@ -97,9 +110,7 @@ def adder(name: str, constant: np.ndarray) -> Callable[[Any], Any]:
         name: of the layer.
         constant: float32, (channels,).
     """
-    operation = {"name": name, "trainable": True, "dtype": "float32", "function": "math.add"}
-    layer = keras.layers.deserialize({"class_name": "TFOpLambda", "config": operation})
-    return lambda x: layer(x, constant)
+    return operation(name, "math.add", constant)
 
 
 def _check_active(model: Any) -> None:

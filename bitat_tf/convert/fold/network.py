@@ -22,6 +22,7 @@ BINARY = "binary convolution"  # signs (kh, kw, c_in, c_out) in {-1, +1}, scale 
 BATCHNORM = "batch norm"  # gamma, beta, mean, variance, each (channels,)
 PRELU = "prelu"  # slope (channels,)
 SHIFT = "shift"  # constant (channels,): x + constant
+FAKE_QUANT = "fake quant"  # range (2,): x rounded to 8 bits between its two values
 # ... and those that have none.
 SIGN, ADD, CONCAT, RELU, FLATTEN = "sign", "add", "concat", "relu", "flatten"
 AVERAGE_POOL, POOL, PASS = "average pool", "pool", "pass"

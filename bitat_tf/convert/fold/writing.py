@@ -13,6 +13,7 @@ from bitat_tf.convert.fold.network import (
     CONVOLUTION,
     DENSE,
     DEPTHWISE,
+    FAKE_QUANT,
     OTHER,
     PRELU,
     RELU,
@@ -21,9 +22,10 @@ from bitat_tf.convert.fold.network import (
     Network,
     Node,
 )
-from bitat_tf.convert.strip import adder
+from bitat_tf.convert.strip import adder, operation
 from bitat_tf.quantizers import KERNEL_QUANTIZER, lq
 
+_FAKE_QUANT = "quantization.fake_quant_with_min_max_vars"
 _KERNELS = (CONVOLUTION, DEPTHWISE, DENSE)
 
 
@@ -50,6 +52,9 @@ def write(network: Network, model: Any) -> Any:
         elif node.kind == SHIFT:
             constant = node.numbers["constant"].astype(np.float32)
             values[node.output] = adder(node.name, constant)(*arguments)
+        elif node.kind == FAKE_QUANT:
+            low, high = map(float, node.numbers["range"])
+            values[node.output] = operation(node.name, _FAKE_QUANT, low, high)(*arguments)
         else:
             layer = _layer(node)
             values[node.output] = layer(arguments if len(arguments) > 1 else arguments[0])
