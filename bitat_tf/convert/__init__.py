@@ -4,17 +4,28 @@
 """
 
 from bitat_tf.convert.audit import audit
-from bitat_tf.convert.export import ConversionError, export, export_float
+from bitat_tf.convert.export import (
+    Conversion,
+    ConversionError,
+    Ends,
+    convert_model,
+    export,
+    export_float,
+)
 from bitat_tf.convert.fold import fold, fold_with_report
 from bitat_tf.convert.kernels import binary_kernels
-from bitat_tf.convert.parity import check_parity
+from bitat_tf.convert.parity import MIN_AGREEMENT_INT8, check_parity
 from bitat_tf.convert.strip import strip
 
 __all__ = [
+    "MIN_AGREEMENT_INT8",
+    "Conversion",
     "ConversionError",
+    "Ends",
     "audit",
     "binary_kernels",
     "check_parity",
+    "convert_model",
     "export",
     "export_float",
     "fold",

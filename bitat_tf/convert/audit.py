@@ -98,9 +98,16 @@ class _Op:
             output_type=type_name(self.output),
             kernel_shape=shape,
             binary=self.binary,
-            macs=self._positions() * math.prod(shape) if shape else 0,
+            macs=self._positions() * math.prod(shape) if shape and not self._averages() else 0,
             size_bytes=size,
+            pooling=self._averages(),
         )
+
+    def _averages(self) -> bool:
+        if self.type != "DEPTHWISE_CONV_2D" or self.kernel is None:
+            return False
+        share = np.float32(1 / math.prod(self.kernel.shape[1:3]))
+        return bool(np.all(self.kernel == share))
 
     def _kernel(self) -> np.ndarray | None:
         """The weights as stored; None where they are computed while running, or quantized."""

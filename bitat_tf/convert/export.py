@@ -3,6 +3,7 @@
 import functools
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -10,10 +11,11 @@ import numpy as np
 from bitat_tf._keras import keras, quiet_import, tf
 from bitat_tf.convert.audit import audit
 from bitat_tf.convert.ends import int8_operators, quantize_ends
-from bitat_tf.convert.fold import fold as folded
+from bitat_tf.convert.fold import fold_with_report
 from bitat_tf.convert.kernels import binary_kernels, lost_kernels
 from bitat_tf.convert.strip import strip
 from bitat_tf.quiet import held_stderr
+from bitat_tf.results import AuditReport, FoldStep
 from bitat_tf.runtime import probe
 
 with quiet_import():
@@ -30,6 +32,23 @@ _NOISE = r"^[WI]0000 |^WARNING: All log messages before absl::InitializeLog"
 
 class ConversionError(ValueError):
     """The converter failed, or made something else than the model that was trained."""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A flatbuffer and how it came about.
+
+    Attributes:
+        flatbuffer: content of a `.tflite` file.
+        model: the Keras model of plain layers that it computes: folded, ends rounded to int8.
+        steps: what each rewrite of the fold changed; empty where nothing was folded.
+        audit: of the flatbuffer.
+    """
+
+    flatbuffer: bytes
+    model: Any
+    steps: tuple[FoldStep, ...]
+    audit: AuditReport
 
 
 def export(
@@ -64,6 +83,19 @@ def export(
         ValueError: when the model has no binary convolution, an inactive unit, unknown spatial
             dimensions or other precision than float32, or the arguments contradict each other.
     """
+    made = convert_model(model, fold=fold, ends=ends, io=io, calibration_images=calibration_images)
+    return made.flatbuffer
+
+
+def convert_model(
+    model: Any,
+    *,
+    fold: bool = True,
+    ends: Ends = "float32",
+    io: Ends = "float32",
+    calibration_images: np.ndarray | None = None,
+) -> Conversion:
+    """As `export`, with the record of it."""
     _check_types(ends, io, calibration_images)
     plain = strip(model)
     trained = binary_kernels(plain)
@@ -73,14 +105,20 @@ def export(
             "use `export_float` for a float network."
         )
     _check(plain)
-    deployed = _folded(plain, trained) if fold else plain
+    deployed, steps = fold_with_report(plain) if fold else (plain, ())
+    intended = binary_kernels(deployed)
+    lost = lost_kernels(trained, intended)
+    if lost:
+        raise ConversionError(
+            f"Folding {plain.name!r} lost the kernels of {', '.join(lost)}. Convert with "
+            "fold=False, and report it: this is a bug."
+        )
     int8: tuple[str, ...] = ()
     if calibration_images is not None:
         deployed, int8 = quantize_ends(deployed, calibration_images)
     # `convert_keras_model` would do the same, but on an error it falls back to another route
     # and drops the reason.
     flatbuffer = _convert(deployed, functools.partial(_lce, io=io))
-    intended = binary_kernels(deployed)
     report = audit(flatbuffer, intended)
     if report.missing:
         raise ConversionError(
@@ -88,8 +126,8 @@ def export(
             f"become LceBconv2d: {'; '.join(report.missing)}. Give each an input of +-1 right in "
             "front, a kernel of +-1 (no zero, no scale per input channel) and pad_values 1.0."
         )
-    _check_int8(flatbuffer, int8, io, (report.input_type, report.output_type))
-    return flatbuffer
+    _check_int8(flatbuffer, int8, io, report)
+    return Conversion(flatbuffer, deployed, steps, report)
 
 
 def _check_types(ends: str, io: str, images: np.ndarray | None) -> None:
@@ -105,19 +143,7 @@ def _check_types(ends: str, io: str, images: np.ndarray | None) -> None:
         raise ValueError(f"io='int8' needs ends='int8'. Received: ends={ends!r}")
 
 
-def _folded(plain: Any, trained: dict[str, np.ndarray]) -> Any:
-    """The folded model, of which every kernel has been found again."""
-    model = folded(plain)
-    lost = lost_kernels(trained, binary_kernels(model))
-    if lost:
-        raise ConversionError(
-            f"Folding {plain.name!r} lost the kernels of {', '.join(lost)}. Convert with "
-            "fold=False, and report it: this is a bug."
-        )
-    return model
-
-
-def _check_int8(flatbuffer: bytes, layers: tuple[str, ...], io: str, found: Any) -> None:
+def _check_int8(flatbuffer: bytes, layers: tuple[str, ...], io: str, report: AuditReport) -> None:
     """The converter leaves float what it cannot quantize, and input and output too."""
     count = int8_operators(flatbuffer)
     if count != len(layers):
@@ -125,10 +151,10 @@ def _check_int8(flatbuffer: bytes, layers: tuple[str, ...], io: str, found: Any)
             f"{len(layers)} layers were to be int8 ({', '.join(layers)}), but {count} are. "
             "Convert with ends='float32'."
         )
-    expected = io.upper()
-    if any(kind != expected for kind in found):
+    found = (report.input_type, report.output_type)
+    if any(kind != io.upper() for kind in found):
         raise ConversionError(
-            f"The flatbuffer's input and output are {' and '.join(found)}, not {expected}: int8 "
+            f"The flatbuffer's input and output are {' and '.join(found)}, not {io.upper()}: int8 "
             "there needs an int8 layer as the first and as the last. Convert with io='float32'."
         )
 
@@ -156,7 +182,7 @@ def export_float(model: Any, *, fold: bool = True) -> bytes:
             "Use `export`."
         )
     _check(plain)
-    return _convert(folded(plain) if fold else plain, _tflite)
+    return _convert(fold_with_report(plain)[0] if fold else plain, _tflite)
 
 
 def _lce(folder: str, io: str) -> bytes:

@@ -10,10 +10,19 @@ from pathlib import Path
 
 from bitat_tf.files import write_text
 from bitat_tf.records import from_json, to_json
+from bitat_tf.report.conversion import HEADER, conversion_rows, render_conversion
 from bitat_tf.report.markdown import render
 from bitat_tf.results import RunResult
 
-__all__ = ["load", "render", "save", "write"]
+__all__ = [
+    "HEADER",
+    "conversion_rows",
+    "load",
+    "render",
+    "render_conversion",
+    "save",
+    "write",
+]
 
 _JSON, _MARKDOWN = "report.json", "report.md"
 

@@ -40,7 +40,7 @@ def render(result: RunResult, figures: Collection[str] = ()) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table; the first column left, the others right."""
     rule = ["---"] + ["---:"] * (len(header) - 1)
     lines = [header, rule, *rows]
@@ -68,7 +68,7 @@ def _scores(scores: Sequence[ModelScore], drawn: bool) -> str:
     if not scores:
         return f"{title}\n\nNo model was scored on the test images yet."
     rows = [(s.model, _percent(s.test_accuracy), _size(s.size_bytes)) for s in scores]
-    text = f"{title}\n\n{_table(('model', 'test accuracy', 'size'), rows)}"
+    text = f"{title}\n\n{markdown_table(('model', 'test accuracy', 'size'), rows)}"
     comparison = _comparison(scores[0], scores[-1]) if len(scores) > 1 else ""
     return text + comparison + _figure("Test accuracy and size", "scores.png", drawn)
 
@@ -142,7 +142,7 @@ def _calibration(calibration: CalibrationResult | None, drawn: bool) -> str:
         for layer in layers
     ]
     figure = _figure("Unexplained variance per layer", "calibration.png", drawn)
-    return f"{title}\n\n{text}{figure}\n\n{_table(header, rows)}"
+    return f"{title}\n\n{text}{figure}\n\n{markdown_table(header, rows)}"
 
 
 def _audit(audit: AuditReport | None) -> str:
@@ -168,8 +168,8 @@ def _audit(audit: AuditReport | None) -> str:
     else:
         verdict = "Every convolution meant to be binary is an LceBconv2d."
     return (
-        f"{title}\n\n{verdict}\n\n{_table(('flatbuffer', ''), facts)}\n\n"
-        f"{_table(('operator', 'count'), counted)}"
+        f"{title}\n\n{verdict}\n\n{markdown_table(('flatbuffer', ''), facts)}\n\n"
+        f"{markdown_table(('operator', 'count'), counted)}"
     )
 
 
@@ -191,7 +191,7 @@ def _parity(parity: ParityReport | None) -> str:
     quantiles = ("median", "p90", "p99", "max")
     values = tuple(f"{getattr(parity, f'error_{name}'):.2e}" for name in quantiles)
     header = ("", "median", "90 %", "99 %", "largest")
-    return f"{title}\n\n{text}\n\n{_table(header, [('relative error', *values)])}"
+    return f"{title}\n\n{text}\n\n{markdown_table(header, [('relative error', *values)])}"
 
 
 def _latency(records: Sequence[LatencyRecord]) -> str:
@@ -226,7 +226,7 @@ def _latency(records: Sequence[LatencyRecord]) -> str:
         if any(record.device.startswith("host") for record in records)
         else ""
     )
-    return f"{title}\n\n{warning}{_table(header, rows)}"
+    return f"{title}\n\n{warning}{markdown_table(header, rows)}"
 
 
 def _ratio(record: LatencyRecord, records: Sequence[LatencyRecord]) -> str:
@@ -245,18 +245,18 @@ def _origin(result: RunResult) -> str:
         f"Command: `{result.command or 'bitat train recipe.yaml'}`; the resolved recipe below "
         "lies beside this report as recipe.yaml.",
         f"Machine: {result.machine}.",
-        _mapping_table("Wall time", "phase", "seconds", result.seconds),
-        _mapping_table("Versions", "package", "version", result.versions),
+        _mappingmarkdown_table("Wall time", "phase", "seconds", result.seconds),
+        _mappingmarkdown_table("Versions", "package", "version", result.versions),
         f"Resolved recipe:\n\n```yaml\n{_yaml(result.recipe)}```",
     ]
     return "\n\n".join(parts)
 
 
-def _mapping_table(title: str, key: str, value: str, values: Mapping[str, Any]) -> str:
+def _mappingmarkdown_table(title: str, key: str, value: str, values: Mapping[str, Any]) -> str:
     if not values:
         return f"{title}: not recorded."
     rows = [(name, f"{v:.1f}" if isinstance(v, float) else str(v)) for name, v in values.items()]
-    return f"{title}:\n\n{_table((key, value), rows)}"
+    return f"{title}:\n\n{markdown_table((key, value), rows)}"
 
 
 def _yaml(recipe: Mapping[str, Any]) -> str:

@@ -69,15 +69,13 @@ def _mergeable(network: Network, tensors: list[TensorId]) -> bool:
 
 
 def _geometry(node: Node) -> tuple[object, ...]:
-    return tuple(
-        node.settings.get(key, getattr(node.layer, key, None)) for key in _GEOMETRY
-    )
+    return tuple(node.settings.get(key, getattr(node.layer, key, None)) for key in _GEOMETRY)
 
 
 def _convolved(network: Network, add: Node) -> TensorId | None:
     """The operand of a sum of two that a convolution was made for, if there is one."""
     for tensor in add.inputs if len(set(add.inputs)) == len(add.inputs) == 2 else ():
-        node = network.producer(tensor)
+        node = network.producer(tensor) if network.only_reader(tensor) is add else None
         while node is not None and node.kind in _PER_CHANNEL:
             node = network.producer(node.inputs[0])
         if node is not None and node.kind in _CONVOLUTIONS:

@@ -62,9 +62,7 @@ def read(model: Any) -> Network:
         ValueError: when the model is subclassed.
     """
     graph = Graph(model)
-    shapes = {
-        str(id(tensor)): tuple(tensor.shape[1:]) for tensor in tf.nest.flatten(model.inputs)
-    }
+    shapes = {str(id(tensor)): tuple(tensor.shape[1:]) for tensor in tf.nest.flatten(model.inputs)}
     network = Network([], graph.inputs, graph.outputs, shapes)
     calls = Counter(id(call.layer) for call in graph.calls)
     for call in graph.calls:
@@ -93,7 +91,9 @@ def _nodes(call: Call, shapes: dict[str, tuple[int | None, ...]]) -> list[Node]:
 
 
 def _other(call: Call) -> list[Node]:
-    return [Node(OTHER, call.layer.name, list(call.inputs), list(call.outputs), {}, call.layer, call)]
+    return [
+        Node(OTHER, call.layer.name, list(call.inputs), list(call.outputs), {}, call.layer, call)
+    ]
 
 
 def _node(kind: str, call: Call, **numbers: Any) -> Node:
@@ -151,8 +151,7 @@ def _weighted(kind: str) -> Callable[[Call], list[Node] | None]:
         if getattr(layer, "groups", 1) != 1:
             return None
         kernel = layer.depthwise_kernel if kind == DEPTHWISE else layer.kernel
-        size = call.output_shapes[0][-1]
-        bias = layer.bias.numpy() if layer.use_bias else np.zeros(size)
+        bias = layer.bias.numpy() if layer.use_bias else np.zeros(_channels(call))
         node = _node(kind, call, kernel=kernel.numpy(), bias=bias)
         return _then(call, node, layer.activation)
 
@@ -194,6 +193,11 @@ def _then(call: Call, node: Node, activation: Any) -> list[Node] | None:
     return [node, Node(kind, layer.name, list(node.outputs), list(call.outputs), {}, layer)]
 
 
+def _channels(call: Call) -> int:
+    """Of what a call makes; `_nodes` lets no call pass that does not know them."""
+    return call.output_shapes[0][-1] or 0
+
+
 def _name_of(activation: Any) -> str:
     return getattr(activation, "__name__", type(activation).__name__)
 
@@ -210,7 +214,7 @@ def _operation(call: Call) -> list[Node] | None:
         same = len(set(call.input_shapes)) == 1  # no broadcasting
         return [_node(ADD, call)] if same else None
     (constant,) = call.constants or (None,)
-    channels = call.output_shapes[0][-1]
+    channels = _channels(call)
     if constant is None or np.size(constant) not in (1, channels):
         return None
     if np.size(constant) > 1 and np.shape(constant)[-1] != channels:

@@ -39,7 +39,6 @@ from bitat_tf.convert.fold.network import (
     PASS,
     POOL,
     SHIFT,
-    SIGN,
     Network,
     Node,
 )
@@ -153,7 +152,8 @@ class _Offsets:
         inputs, kind = node.inputs, node.kind
         if kind in (*_SAME, ADD) and self._alike(node):
             return [self._equal(node.output, inputs)]
-        if kind == CONCAT and self._channels[node.output] == sum(map(self._channels.get, inputs)):
+        joined = sum(self._channels[tensor] for tensor in inputs)
+        if kind == CONCAT and self._channels[node.output] == joined:
             return self._joined(node)
         if kind in (BATCHNORM, DENSE) or (kind == SHIFT and self._alike(node)):
             return []
