@@ -37,24 +37,40 @@ def binary_kernels(model: Any) -> dict[str, np.ndarray]:
     }
 
 
-def holds_packed(filters: np.ndarray, kernel: np.ndarray, writes_bits: bool = False) -> bool:
-    """Whether LceBconv2d's packed filter is the kernel.
+def find_packed(
+    filters: np.ndarray, kernel: np.ndarray, writes_bits: bool = False
+) -> tuple[int, ...]:
+    """Where in LceBconv2d's packed filter the kernel stands; merged ones hold several.
 
     Args:
-        filters: int32, (c_out, kh, kw, words): bit i of word j is set where the kernel's input
+        filters: int32, (outputs, kh, kw, words): bit i of word j is set where the kernel's input
             channel 32 j + i is negative.
-        kernel: (kh, kw, c_in, c_out).
+        kernel: (kh, kw, c_in, c_out), c_out <= outputs.
         writes_bits: whether the operator's output is bitpacked, and signs of whole output
             channels may be turned round.
+
+    Returns:
+        Every output channel of the filter that a copy of the kernel begins at.
     """
     negative = np.moveaxis(kernel < 0, -1, 0)
-    channels = negative.shape[-1]
-    if filters.shape != (*negative.shape[:-1], -(-channels // WORD_BITS)):
-        return False
+    outputs, channels = len(negative), negative.shape[-1]
+    if filters.shape[1:] != (*negative.shape[1:-1], -(-channels // WORD_BITS)):
+        return ()
     octets = np.ascontiguousarray(filters).astype("<i4").view(np.uint8)
     bits = np.unpackbits(octets, axis=-1, bitorder="little")[..., :channels]
-    same = (bits == negative).reshape(len(negative), -1)
-    return bool(np.all(same.all(axis=1) | (writes_bits & ~same.any(axis=1))))
+    there = bits.reshape(len(bits), -1).astype(bool)
+    wanted = negative.reshape(outputs, -1)
+
+    def equal(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        same = rows == columns
+        return np.asarray(same.all(axis=1) | (writes_bits & ~same.any(axis=1)))
+
+    begins = np.flatnonzero(equal(there, wanted[0]))
+    return tuple(
+        int(start)
+        for start in begins
+        if start + outputs <= len(there) and equal(there[start : start + outputs], wanted).all()
+    )
 
 
 def holds_float(filters: np.ndarray, kernel: np.ndarray) -> bool:
