@@ -165,7 +165,7 @@ def test_packed_kernel_is_recognised_by_its_bits():
 def test_packed_kernel_is_found_within_a_merged_one():
     kernel = np.where(np.random.default_rng(0).random((1, 1, 32, 6)) < 0.5, -1.0, 1.0)
     words = np.packbits(np.moveaxis(kernel < 0, -1, 0), axis=-1, bitorder="little")
-    filters = words.view(np.int32)
+    filters = np.ascontiguousarray(words).view(np.int32)
     assert kernels.find_packed(filters, kernel[..., 2:4]) == (2,)
     assert kernels.find_packed(filters, kernel[..., [2, 4]]) == ()
     assert kernels.find_packed(filters[:3], kernel[..., 2:4]) == ()

@@ -2,9 +2,7 @@
 
     g (W^T x + b) + h = (W diag(g))^T x + (g b + h)
 
-The converter does the same; here the kernel that int8 quantizes has to be the final one. In
-front, a BatchNorm goes into a convolution that pads nothing: W^T (g x + h) = (diag(g) W)^T x
-+ W^T h.
+The converter does the same; here because the kernel that int8 rounds must be the final one.
 """
 
 import numpy as np
