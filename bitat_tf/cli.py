@@ -31,7 +31,8 @@ _EXAMPLES = {
     "inspect": "bitat inspect runs/cifar10-nano/model.tflite\n"
     "  bitat inspect runs/cifar10-nano/student.keras\n"
     "  bitat inspect my-float-model.keras --json",
-    "convert": "bitat convert runs/cifar10-nano\n  bitat convert student.keras --out model.tflite",
+    "convert": "bitat convert runs/cifar10-nano --ends int8\n"
+    "  bitat convert student.keras --out model.tflite --images test.npy --report",
     "benchmark": benchmark_command.EXAMPLES,
     "report": "bitat report runs/cifar10-nano",
 }
@@ -135,8 +136,28 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("--json", action="store_true", help="print the record as JSON")
 
     convert = _command(commands, "convert", "convert to a TFLite flatbuffer, audit it", _convert)
-    convert.add_argument("model", type=Path, help="run directory or .keras file")
-    convert.add_argument("--out", type=Path, help="the .tflite to write, for a .keras file")
+    convert.add_argument("model", type=Path, help="run directory, .keras file or SavedModel")
+    convert.add_argument("--out", type=Path, help="the .tflite to write, of a model outside a run")
+    convert.add_argument(
+        "--ends", choices=("float32", "int8"), default="float32", help="type of stem and classifier"
+    )
+    convert.add_argument(
+        "--io", choices=("float32", "int8"), default="float32", help="type of input and output"
+    )
+    convert.add_argument("--no-fold", action="store_true", help="convert the network as trained")
+    convert.add_argument(
+        "--parity-images", type=int, metavar="N", help="images compared with Keras; 0 is all"
+    )
+    convert.add_argument(
+        "--images",
+        type=Path,
+        metavar="NPY",
+        help="images, preprocessed as in training, for parity and int8 ranges of a model "
+        "outside a run",
+    )
+    convert.add_argument(
+        "--report", action="store_true", help="write what changed to a .md beside the flatbuffer"
+    )
     _data_dir(convert)
 
     benchmark = _command(
@@ -329,29 +350,91 @@ def _is_saved_model(path: Path) -> bool:
 
 
 def _convert(arguments: argparse.Namespace, console: Console) -> None:
-    from bitat_tf import convert
-    from bitat_tf.experiment import Run
-    from bitat_tf.files import check_target, write_bytes
-    from bitat_tf.loading import load_keras_model
-
     if not arguments.model.is_dir() or _is_saved_model(arguments.model):
-        out = arguments.out or arguments.model.with_suffix(".tflite")
-        check_target(out)
-        flatbuffer = convert.export(load_keras_model(arguments.model))
-        write_bytes(out, flatbuffer)
-        print(f"{out}: {len(flatbuffer) / 1024:.0f} KiB; parity not checked (no data at hand)")
-        return
-    if arguments.out is not None:
-        raise UsageError("--out goes with a .keras file; a run keeps its flatbuffer itself.")
-    run = Run.open(arguments.model, overrides=_overrides(arguments), console=console)
-    audit, parity = run.convert()
+        _convert_file(arguments)
+    else:
+        _convert_run(arguments, console)
+
+
+def _convert_file(arguments: argparse.Namespace) -> None:
+    from bitat_tf import convert
+    from bitat_tf.files import check_target, write_bytes
+    from bitat_tf.loading import load_keras_model, read_images
+
+    out = arguments.out or arguments.model.with_suffix(".tflite")
+    check_target(out)
+    int8 = arguments.ends == "int8"
+    if arguments.images is None and (int8 or arguments.parity_images is not None):
+        raise UsageError(
+            "--ends int8 and --parity-images need images: give --images, or a run directory."
+        )
+    images = None if arguments.images is None else read_images(arguments.images)
+    model = load_keras_model(arguments.model)
+    options = _conversion_options(arguments)
+    made = convert.convert_model(model, **options, calibration_images=images if int8 else None)
+    parity = None
+    if images is not None:
+        parity = convert.check_parity(
+            made.model if int8 else model,
+            made.flatbuffer,
+            images[: arguments.parity_images or None],
+            **({"min_agreement": convert.MIN_AGREEMENT_INT8} if int8 else {}),
+        )
+        if not parity.passed:
+            raise convert.ConversionError(
+                f"The flatbuffer agrees with Keras on {parity.agreement:.2%} of "
+                f"{parity.images} images. No flatbuffer was written."
+            )
+    write_bytes(out, made.flatbuffer)
+    _show_conversion(arguments, out, model, made, parity)
+
+
+def _convert_run(arguments: argparse.Namespace, console: Console) -> None:
+    from bitat_tf.experiment import Run
+
+    for option in ("out", "images"):
+        if getattr(arguments, option) is not None:
+            raise UsageError(f"--{option} goes with a model outside a run; a run has its own.")
+    overrides = _overrides(arguments)
+    if arguments.parity_images is not None:
+        overrides.append(f"convert.parity_images={arguments.parity_images}")
+    run = Run.open(arguments.model, overrides=overrides, console=console)
+    made, parity = run.convert(**_conversion_options(arguments))
     run.score()
     run.report()
+    path = run.folder / "model.tflite"
+    _show_conversion(arguments, path, run.load_model("student"), made, parity)
+
+
+def _conversion_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {"fold": not arguments.no_fold, "ends": arguments.ends, "io": arguments.io}
+
+
+def _show_conversion(
+    arguments: argparse.Namespace, path: Path, model: Any, made: Any, parity: Any
+) -> None:
+    """The table before and after, and one line; with --report the Markdown as well."""
+    from bitat_tf import convert, report
+    from bitat_tf.files import write_text
+
+    after = made.audit
+    before = convert.convert_model(model, fold=False).audit
+    table = Table(*report.HEADER, title=path.name)
+    for row in report.conversion_rows(before, after):
+        table.add_row(*row)
+    Console().print(table)
+    agreement = "parity not checked (no images at hand)"
+    if parity is not None:
+        agreement = f"agrees with Keras on {parity.agreement:.2%} of {parity.images} images"
     print(
-        f"{run.folder / 'model.tflite'}: {audit.size_bytes / 1024:.0f} KiB, "
-        f"{audit.binary_convolutions} binary and {audit.float_convolutions} float convolutions; "
-        f"agrees with Keras on {parity.agreement:.2%} of {parity.images} test images"
+        f"{path}: {after.size_bytes / 1024:.0f} KiB, {after.binary_convolutions} binary and "
+        f"{after.float_convolutions} float convolutions; {agreement}"
     )
+    if arguments.report:
+        target = path.with_suffix(".conversion.md")
+        text = report.render_conversion(path.name, before, after, made.steps, parity)
+        write_text(target, text)
+        print(f"Report: {target}")
 
 
 def _report(arguments: argparse.Namespace, console: Console) -> None:

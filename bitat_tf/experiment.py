@@ -22,7 +22,6 @@ from bitat_tf.graph import binary_units
 from bitat_tf.loading import load_keras_model, read_flatbuffer
 from bitat_tf.records import to_mapping
 from bitat_tf.results import (
-    AuditReport,
     CalibrationResult,
     ModelScore,
     ParityReport,
@@ -335,11 +334,25 @@ class Run:
                 f"{self.images.name!r} has images {images} of {classes} classes."
             )
 
-    def convert(self) -> tuple[AuditReport, ParityReport]:
+    def convert(
+        self,
+        *,
+        fold: bool = True,
+        ends: convert.Ends = "float32",
+        io: convert.Ends = "float32",
+    ) -> tuple[convert.Conversion, ParityReport]:
         """Convert the trained student (and its teacher, for comparison), audit, check parity.
 
+        With int8 ends the flatbuffer is compared with the Keras model whose ends are rounded
+        to int8, and not with the student: rounding in front of a sign is no error of the
+        conversion, and what it costs in accuracy `score` shows.
+
+        Args:
+            fold, ends, io: as in `convert.export`; the ranges of int8 ends come from the images
+                that calibration sees.
+
         Returns:
-            What the flatbuffer contains, and how it agrees with Keras.
+            The conversion, and how its flatbuffer agrees with Keras.
 
         Raises:
             convert.ConversionError: when the flatbuffer is not what was trained.
@@ -348,25 +361,34 @@ class Run:
         for name in ("model.tflite", "teacher.tflite"):  # never beside another model's figures
             (self.folder / name).unlink(missing_ok=True)
         self._update(audit=None, parity=None, latency=(), android=(), scores=())
-        flatbuffer = convert.export(student)
-        audit = convert.audit(flatbuffer)
-        config = self.recipe.convert
-        images = self._test_images(config.parity_images)
-        parity = convert.check_parity(
-            student, flatbuffer, images, min_agreement=config.min_agreement
+        int8 = ends == "int8"
+        made = convert.convert_model(
+            student,
+            fold=fold,
+            ends=ends,
+            io=io,
+            calibration_images=self.calibration_array() if int8 else None,
         )
-        self._update(audit=audit, parity=parity)
+        config = self.recipe.convert
+        least = min(config.min_agreement, convert.MIN_AGREEMENT_INT8 if int8 else 1.0)
+        parity = convert.check_parity(
+            made.model if int8 else student,
+            made.flatbuffer,
+            self._test_images(config.parity_images),
+            min_agreement=least,
+        )
+        self._update(audit=made.audit, parity=parity)
         if not parity.passed:
             raise convert.ConversionError(
                 f"The flatbuffer agrees with Keras on {parity.agreement:.2%} of "
                 f"{parity.images} test images; at least {parity.min_agreement:.2%} is asked for. "
                 "No flatbuffer was written."
             )
-        write_bytes(self.folder / "model.tflite", flatbuffer)
+        write_bytes(self.folder / "model.tflite", made.flatbuffer)
         if run_directory.model_path(self.folder, "teacher").exists():
             twin = convert.export_float(self.load_model("teacher"))
             write_bytes(self.folder / "teacher.tflite", twin)
-        return audit, parity
+        return made, parity
 
     def benchmark(self) -> tuple[Any, ...]:
         """Host latency of the flatbuffer beside its float twin, interleaved in one run."""
@@ -449,6 +471,10 @@ class Run:
     def _calibration_images(self) -> Any:
         config = self.recipe.calibration
         return self.images.calibration(config.batch_size, config.batches)
+
+    def calibration_array(self) -> Any:
+        """The images that calibration sees, as one array."""
+        return tf.concat([images for images, _ in self._calibration_images()], axis=0).numpy()
 
     def _test_images(self, count: int) -> Any:
         """The first `count` test images as one array; 0 is all."""

@@ -26,6 +26,7 @@ class Call:
         inputs: ids of the tensors it reads.
         outputs: ids of those it makes.
         input_shapes, output_shapes: of these tensors, batch included; unknown sizes are None.
+        constants: what it is called with besides tensors and None.
     """
 
     def __init__(self, node: Any) -> None:
@@ -35,6 +36,13 @@ class Call:
         self.outputs: tuple[TensorId, ...] = tuple(node.flat_output_ids)
         self.input_shapes = _shapes(node.keras_inputs)
         self.output_shapes = _shapes(node.outputs)
+        tensors = {id(tensor) for tensor in node.keras_inputs}
+        self.constants = tuple(
+            argument
+            for argument in (*node.call_args, *node.call_kwargs.values())
+            if argument is not None
+            and tensors.isdisjoint(id(part) for part in tf.nest.flatten(argument))
+        )
 
     def apply(self, values: dict[TensorId, Any], layer: Callable[..., Any] | None = None) -> None:
         """Compute the call's outputs from `values` and put them there.

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bitat_tf import runtime
 from bitat_tf._keras import keras
 
@@ -47,3 +49,23 @@ def short_names(paths: Sequence[Path]) -> dict[str, Path]:
     """Paths by their file names, or by the whole path where two have the same."""
     names = [path.name for path in paths]
     return {p.name if names.count(p.name) == 1 else str(p): p for p in paths}
+
+
+def read_images(path: Path) -> np.ndarray:
+    """Read a `.npy` file of float32 images (n, height, width, channels).
+
+    Raises:
+        ValueError: when it is not there or holds something else.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"There are no images at {path}. Write them with numpy.save.")
+    try:
+        images = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as err:
+        raise ValueError(f"{path} is no .npy file that can be read: {err}") from err
+    if not isinstance(images, np.ndarray) or images.dtype != np.float32 or images.ndim != 4:
+        found = f"{getattr(images, 'dtype', type(images).__name__)} {np.shape(images)}"
+        raise ValueError(
+            f"{path} must hold float32 images (n, height, width, channels). Received: {found}"
+        )
+    return images

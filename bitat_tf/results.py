@@ -63,6 +63,8 @@ class OpRecord:
         binary: whether it computes with 1-bit weights and activations.
         macs: multiply-accumulates of one inference.
         size_bytes: of its constant inputs.
+        pooling: whether it is a depthwise convolution that averages over its window, as the
+            fold writes pooling; its MACs are not counted, as those of AVERAGE_POOL_2D are not.
     """
 
     index: int
@@ -74,6 +76,7 @@ class OpRecord:
     binary: bool
     macs: int
     size_bytes: int
+    pooling: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,9 @@ class AuditReport:
 
     @property
     def float_convolutions(self) -> int:
-        """Number of CONV_2D and DEPTHWISE_CONV_2D operators."""
-        return sum(op.type in ("CONV_2D", "DEPTHWISE_CONV_2D") for op in self.ops)
+        """Number of CONV_2D and DEPTHWISE_CONV_2D operators that do not merely average."""
+        types = ("CONV_2D", "DEPTHWISE_CONV_2D")
+        return sum(op.type in types and not op.pooling for op in self.ops)
 
     @property
     def binary_macs(self) -> int:
@@ -115,6 +119,14 @@ class AuditReport:
     def float_macs(self) -> int:
         """All other multiply-accumulates of one inference."""
         return sum(op.macs for op in self.ops if not op.binary)
+
+
+@dataclass(frozen=True)
+class FoldStep:
+    """What one rewrite of the fold did: the names of the layers it changed or removed."""
+
+    rewrite: str
+    changed: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -177,10 +177,32 @@ def test_threads_must_be_positive(flatbuffer):
         runtime.Runner(flatbuffer, threads=0)
 
 
+def test_images_for_an_int8_network_are_rounded_to_its_range():
+    keras.utils.set_random_seed(0)
+    images = some_images(16)
+    content = export(_binary_model_with_stem(), ends="int8", io="int8", calibration_images=images)
+    runner = runtime.Runner(content)
+    stored = runner.prepare(images)
+    assert stored.dtype == np.int8
+    assert stored.min() == -128
+    assert stored.max() == 127
+    np.testing.assert_array_equal(runner.prepare(images * 1000.0)[images > 0.1], 127)
+    outputs = runner.predict(images)
+    assert outputs.dtype == np.float32
+    assert len(np.unique(outputs)) > 8
+
+
+def _binary_model_with_stem():
+    inputs = keras.Input((8, 8, 4))
+    x = BitatConv2D(8, 3)(RSign()(layers.Conv2D(8, 3)(inputs)))
+    x = layers.GlobalAveragePooling2D()(layers.BatchNormalization()(x))
+    return keras.Model(inputs, layers.Dense(3)(x))
+
+
 def test_network_without_an_image_is_refused():
     inputs = keras.Input((5,))
     content = export_float(keras.Model(inputs, layers.Dense(2)(inputs)))
-    with pytest.raises(ValueError, match=r"one float32 input.*image.*\(1, 5\)"):
+    with pytest.raises(ValueError, match=r"one float32 or int8 input.*image.*\(1, 5\)"):
         runtime.Runner(content)
 
 

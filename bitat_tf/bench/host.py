@@ -83,7 +83,7 @@ def device_name() -> str:
 def _image(runner: Runner) -> np.ndarray:
     """Noise: kernels may take shortcuts for zeros."""
     image = np.random.default_rng(_SEED).normal(size=(1, *runner.input_shape))
-    return image.astype(np.float32)
+    return runner.prepare(image.astype(np.float32))
 
 
 def _record(name: str, runner: Runner, times_ms: list[float]) -> LatencyRecord:

@@ -1,20 +1,34 @@
 """From a trained Keras model to a flatbuffer for Larq Compute Engine, and the proof of it.
 
-`strip` -> `export` -> `audit` -> `check_parity`; `export` runs the first three.
+`strip` -> `fold` -> `export` -> `audit` -> `check_parity`; `export` runs the first four.
 """
 
 from bitat_tf.convert.audit import audit
-from bitat_tf.convert.export import ConversionError, export, export_float
+from bitat_tf.convert.export import (
+    Conversion,
+    ConversionError,
+    Ends,
+    convert_model,
+    export,
+    export_float,
+)
+from bitat_tf.convert.fold import fold, fold_with_report
 from bitat_tf.convert.kernels import binary_kernels
-from bitat_tf.convert.parity import check_parity
+from bitat_tf.convert.parity import MIN_AGREEMENT_INT8, check_parity
 from bitat_tf.convert.strip import strip
 
 __all__ = [
+    "MIN_AGREEMENT_INT8",
+    "Conversion",
     "ConversionError",
+    "Ends",
     "audit",
     "binary_kernels",
     "check_parity",
+    "convert_model",
     "export",
     "export_float",
+    "fold",
+    "fold_with_report",
     "strip",
 ]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from flatbuffers import flexbuffers
 
-from bitat_tf.convert.kernels import WORD_BITS, holds_float, holds_packed
+from bitat_tf.convert.kernels import WORD_BITS, find_packed, holds_float
 from bitat_tf.results import AuditReport, OpRecord
 from bitat_tf.runtime import operator_name, read, tensor_shape, type_name
 
@@ -66,6 +66,7 @@ class _Op:
         self.output = graph.tensors[operator.outputs[0]]
         self.name = (self.output.name or b"").decode(errors="replace")
         self._buffers = model.buffers
+        self._taken: set[int] = set()
         self._options = _or_empty(operator.customOptions)
         self.kernel = self._kernel() if self.type in _WITH_KERNEL else None
 
@@ -73,13 +74,24 @@ class _Op:
     def binary(self) -> bool:
         return self.type == BINARY_CONVOLUTION
 
-    def holds(self, kernel: np.ndarray) -> bool:
-        """Whether this convolution was made from the kernel (kh, kw, c_in, c_out)."""
+    def take(self, kernel: np.ndarray) -> bool:
+        """Whether this convolution was made from the kernel (kh, kw, c_in, c_out).
+
+        If so its output channels are taken, and no other kernel can be found in them.
+        """
         if self.kernel is None:
             return False
         if self.binary:
-            return holds_packed(self.kernel, kernel, type_name(self.output) == "INT32")
-        return holds_float(self.kernel, kernel)
+            writes_bits = type_name(self.output) == "INT32"
+            starts = find_packed(self.kernel, kernel, writes_bits)
+        else:
+            starts = (0,) if holds_float(self.kernel, kernel) else ()
+        for start in starts:
+            channels = set(range(start, start + kernel.shape[-1]))
+            if channels.isdisjoint(self._taken):
+                self._taken |= channels
+                return True
+        return False
 
     def record(self, index: int, counted: set[int]) -> OpRecord:
         """The record; buffers in `counted` are counted already, and its own join them."""
@@ -98,9 +110,16 @@ class _Op:
             output_type=type_name(self.output),
             kernel_shape=shape,
             binary=self.binary,
-            macs=self._positions() * math.prod(shape) if shape else 0,
+            macs=self._positions() * math.prod(shape) if shape and not self._averages() else 0,
             size_bytes=size,
+            pooling=self._averages(),
         )
+
+    def _averages(self) -> bool:
+        if self.type != "DEPTHWISE_CONV_2D" or self.kernel is None:
+            return False
+        share = np.float32(1 / math.prod(self.kernel.shape[1:3]))
+        return bool(np.all(self.kernel == share))
 
     def _kernel(self) -> np.ndarray | None:
         """The weights as stored; None where they are computed while running, or quantized."""
@@ -144,21 +163,12 @@ def _or_empty(vector: Any) -> Any:
 
 
 def _missing(ops: Iterable[_Op], intended: Mapping[str, np.ndarray]) -> Iterable[str]:
-    """Match every intended kernel with an operator of its own; those left without, explained."""
+    """Match every intended kernel with output channels of its own; those without, explained."""
     binary = [op for op in ops if op.type == BINARY_CONVOLUTION]
     others = [op for op in ops if op.type == _FLOAT_CONVOLUTION]
     for name, kernel in intended.items():
-        if _take(binary, kernel):
+        if any(op.take(kernel) for op in binary):
             continue
-        instead = _take(others, kernel)
+        instead = next((op for op in others if op.take(kernel)), None)
         found = f"{instead.type} {instead.name!r}" if instead else "no operator with its kernel"
         yield f"{name} (found: {found})"
-
-
-def _take(ops: list[_Op], kernel: np.ndarray) -> _Op | None:
-    """Remove the first operator that holds the kernel from the list."""
-    for op in ops:
-        if op.holds(kernel):
-            ops.remove(op)
-            return op
-    return None

@@ -1,14 +1,21 @@
-"""Conversion to a flatbuffer: strip, convert, and refuse what is not what was trained."""
+"""Conversion to a flatbuffer: strip, fold, convert, and refuse what is not what was trained."""
 
+import functools
 import tempfile
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
 
 from bitat_tf._keras import keras, quiet_import, tf
 from bitat_tf.convert.audit import audit
-from bitat_tf.convert.kernels import binary_kernels
+from bitat_tf.convert.ends import int8_operators, quantize_ends
+from bitat_tf.convert.fold import fold_with_report
+from bitat_tf.convert.kernels import binary_kernels, lost_kernels
 from bitat_tf.convert.strip import strip
 from bitat_tf.quiet import held_stderr
+from bitat_tf.results import AuditReport, FoldStep
 from bitat_tf.runtime import probe
 
 with quiet_import():
@@ -16,6 +23,8 @@ with quiet_import():
 
 # The converter puts the model's name before every layer's and cuts off after 50 characters.
 _SHORT_NAME = "net"
+
+Ends = Literal["float32", "int8"]
 
 # What a successful conversion prints in native code, whatever the log level.
 _NOISE = r"^[WI]0000 |^WARNING: All log messages before absl::InitializeLog"
@@ -25,48 +34,137 @@ class ConversionError(ValueError):
     """The converter failed, or made something else than the model that was trained."""
 
 
-def export(model: Any) -> bytes:
+@dataclass(frozen=True)
+class Conversion:
+    """A flatbuffer and how it came about.
+
+    Attributes:
+        flatbuffer: content of a `.tflite` file.
+        model: the Keras model of plain layers that it computes: folded, ends rounded to int8.
+        steps: what each rewrite of the fold changed; empty where nothing was folded.
+        audit: of the flatbuffer.
+    """
+
+    flatbuffer: bytes
+    model: Any
+    steps: tuple[FoldStep, ...]
+    audit: AuditReport
+
+
+def export(
+    model: Any,
+    *,
+    fold: bool = True,
+    ends: Ends = "float32",
+    io: Ends = "float32",
+    calibration_images: np.ndarray | None = None,
+) -> bytes:
     """Convert a binary model for Larq Compute Engine.
 
     Same model, same bytes.
 
     Args:
         model: a student with all units active, or what `strip` made of one.
+        fold: rewrite it first into fewer operations that compute the same
+            (`bitat_tf.convert.fold`).
+        ends: type of stem and classifier. "int8" makes the file smaller and needs images.
+        io: type of the flatbuffer's input and output. "int8" is possible where the first and
+            last layer are int8 ends; scale and zero point are in the flatbuffer.
+        calibration_images: for the ranges of int8 ends; float32, (n, height, width, channels),
+            preprocessed as in training. Some hundred.
 
     Returns:
-        The flatbuffer, for float32 images (1, height, width, channels).
+        The flatbuffer, for images (1, height, width, channels).
 
     Raises:
-        ConversionError: when the converter fails, its flatbuffer does not run, or a convolution
-            that is meant to be binary did not become LceBconv2d; all of them are named.
+        ConversionError: when the converter fails, its flatbuffer does not run, a convolution
+            that is meant to be binary did not become LceBconv2d (all of them are named), or
+            int8 was asked for where it does not hold.
         ValueError: when the model has no binary convolution, an inactive unit, unknown spatial
-            dimensions or other precision than float32.
+            dimensions or other precision than float32, or the arguments contradict each other.
     """
+    made = convert_model(model, fold=fold, ends=ends, io=io, calibration_images=calibration_images)
+    return made.flatbuffer
+
+
+def convert_model(
+    model: Any,
+    *,
+    fold: bool = True,
+    ends: Ends = "float32",
+    io: Ends = "float32",
+    calibration_images: np.ndarray | None = None,
+) -> Conversion:
+    """As `export`, with the record of it."""
+    _check_types(ends, io, calibration_images)
     plain = strip(model)
-    intended = binary_kernels(plain)
-    if not intended:
+    trained = binary_kernels(plain)
+    if not trained:
         raise ValueError(
             f"`model` ({model.name!r}) has no binary convolution. Give the binary student, or "
             "use `export_float` for a float network."
         )
+    _check(plain)
+    deployed, steps = fold_with_report(plain) if fold else (plain, ())
+    intended = binary_kernels(deployed)
+    lost = lost_kernels(trained, intended)
+    if lost:
+        raise ConversionError(
+            f"Folding {plain.name!r} lost the kernels of {', '.join(lost)}. Convert with "
+            "fold=False, and report it: this is a bug."
+        )
+    int8: tuple[str, ...] = ()
+    if calibration_images is not None:
+        deployed, int8 = quantize_ends(deployed, calibration_images)
     # `convert_keras_model` would do the same, but on an error it falls back to another route
     # and drops the reason.
-    flatbuffer = _convert(plain, lce.convert_saved_model)
-    missing = audit(flatbuffer, intended).missing
-    if missing:
+    flatbuffer = _convert(deployed, functools.partial(_lce, io=io))
+    report = audit(flatbuffer, intended)
+    if report.missing:
         raise ConversionError(
-            f"{len(missing)} of {len(intended)} convolutions meant to be binary did not become "
-            f"LceBconv2d: {'; '.join(missing)}. Give each an input of +-1 right in front, a kernel "
-            "of +-1 (no zero, no scale per input channel) and pad_values 1.0."
+            f"{len(report.missing)} of {len(intended)} convolutions meant to be binary did not "
+            f"become LceBconv2d: {'; '.join(report.missing)}. Give each an input of +-1 right in "
+            "front, a kernel of +-1 (no zero, no scale per input channel) and pad_values 1.0."
         )
-    return flatbuffer
+    _check_int8(flatbuffer, int8, io, report)
+    return Conversion(flatbuffer, deployed, steps, report)
 
 
-def export_float(model: Any) -> bytes:
+def _check_types(ends: str, io: str, images: np.ndarray | None) -> None:
+    for name, value in (("ends", ends), ("io", io)):
+        if value not in ("float32", "int8"):
+            raise ValueError(f"`{name}` must be 'float32' or 'int8'. Received: {value!r}")
+    if (ends == "int8") != (images is not None):
+        raise ValueError(
+            "`calibration_images` must be given with ends='int8', and only with it. Received: "
+            f"ends={ends!r}, calibration_images={'None' if images is None else 'an array'}"
+        )
+    if io == "int8" and ends != "int8":
+        raise ValueError(f"io='int8' needs ends='int8'. Received: ends={ends!r}")
+
+
+def _check_int8(flatbuffer: bytes, layers: tuple[str, ...], io: str, report: AuditReport) -> None:
+    """The converter leaves float what it cannot quantize, and input and output too."""
+    count = int8_operators(flatbuffer)
+    if count != len(layers):
+        raise ConversionError(
+            f"{len(layers)} layers were to be int8 ({', '.join(layers)}), but {count} are. "
+            "Convert with ends='float32'."
+        )
+    found = (report.input_type, report.output_type)
+    if any(kind != io.upper() for kind in found):
+        raise ConversionError(
+            f"The flatbuffer's input and output are {' and '.join(found)}, not {io.upper()}: int8 "
+            "there needs an int8 layer as the first and as the last. Convert with io='float32'."
+        )
+
+
+def export_float(model: Any, *, fold: bool = True) -> bytes:
     """Convert a float model, such as the float twin, to an ordinary TFLite flatbuffer.
 
     Args:
         model: functional or Sequential, without binary convolutions.
+        fold: as in `export`, so that a baseline has every advantage that a binary model has.
 
     Returns:
         The flatbuffer, for float32 images (1, height, width, channels).
@@ -83,7 +181,13 @@ def export_float(model: Any) -> bytes:
             f"`model` ({model.name!r}) has binary convolutions, such as {next(iter(binary))!r}. "
             "Use `export`."
         )
-    return _convert(plain, _tflite)
+    _check(plain)
+    return _convert(fold_with_report(plain)[0] if fold else plain, _tflite)
+
+
+def _lce(folder: str, io: str) -> bytes:
+    kind = tf.as_dtype(io)
+    return lce.convert_saved_model(folder, inference_input_type=kind, inference_output_type=kind)
 
 
 def _tflite(folder: str) -> bytes:
@@ -91,7 +195,6 @@ def _tflite(folder: str) -> bytes:
 
 
 def _convert(plain: Any, converter: Callable[[str], bytes]) -> bytes:
-    _check(plain)
     named = keras.Model(plain.inputs, plain.outputs, name=_SHORT_NAME)
     # Not Model.save: it warns of metrics that an uncompiled model does not have.
     with tempfile.TemporaryDirectory() as folder, held_stderr(_NOISE):

@@ -7,6 +7,8 @@ where LceBconv2d writes bits, a negative factor of the BatchNorm behind it goes 
 because only a threshold is left of it; and a filter that stayed float took up that factor whole.
 """
 
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -39,24 +41,40 @@ def binary_kernels(model: Any) -> dict[str, np.ndarray]:
     }
 
 
-def holds_packed(filters: np.ndarray, kernel: np.ndarray, writes_bits: bool = False) -> bool:
-    """Whether LceBconv2d's packed filter is the kernel.
+def find_packed(
+    filters: np.ndarray, kernel: np.ndarray, writes_bits: bool = False
+) -> tuple[int, ...]:
+    """Where in LceBconv2d's packed filter the kernel stands; merged ones hold several.
 
     Args:
-        filters: int32, (c_out, kh, kw, words): bit i of word j is set where the kernel's input
+        filters: int32, (outputs, kh, kw, words): bit i of word j is set where the kernel's input
             channel 32 j + i is negative.
-        kernel: (kh, kw, c_in, c_out).
+        kernel: (kh, kw, c_in, c_out), c_out <= outputs.
         writes_bits: whether the operator's output is bitpacked, and signs of whole output
             channels may be turned round.
+
+    Returns:
+        Every output channel of the filter that a copy of the kernel begins at.
     """
     negative = np.moveaxis(kernel < 0, -1, 0)
-    channels = negative.shape[-1]
-    if filters.shape != (*negative.shape[:-1], -(-channels // WORD_BITS)):
-        return False
+    outputs, channels = len(negative), negative.shape[-1]
+    if filters.shape[1:] != (*negative.shape[1:-1], -(-channels // WORD_BITS)):
+        return ()
     octets = np.ascontiguousarray(filters).astype("<i4").view(np.uint8)
     bits = np.unpackbits(octets, axis=-1, bitorder="little")[..., :channels]
-    same = (bits == negative).reshape(len(negative), -1)
-    return bool(np.all(same.all(axis=1) | (writes_bits & ~same.any(axis=1))))
+    there = bits.reshape(len(bits), -1).astype(bool)
+    wanted = negative.reshape(outputs, -1)
+
+    def equal(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        same = rows == columns
+        return np.asarray(same.all(axis=1) | (writes_bits & ~same.any(axis=1)))
+
+    begins = np.flatnonzero(equal(there, wanted[0]))
+    return tuple(
+        int(start)
+        for start in begins
+        if start + outputs <= len(there) and equal(there[start : start + outputs], wanted).all()
+    )
 
 
 def holds_float(filters: np.ndarray, kernel: np.ndarray) -> bool:
@@ -72,3 +90,34 @@ def holds_float(filters: np.ndarray, kernel: np.ndarray) -> bool:
     product = np.sign(filters * expected).reshape(len(expected), -1)
     # Zeros, of a ternary kernel or of a channel that BatchNorm switched off, decide nothing.
     return bool(np.all((product.min(axis=1) >= 0) | (product.max(axis=1) <= 0)))
+
+
+def lost_kernels(
+    before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]
+) -> tuple[str, ...]:
+    """Kernels of one model of which another lacks an output channel.
+
+    A rewrite may put kernels one behind the other, scale them and turn all signs of an output
+    channel round; it may not change one sign among others.
+
+    Args:
+        before, after: `binary_kernels` of the models.
+
+    Returns:
+        The names in `before`.
+    """
+    there = Counter(column for kernel in after.values() for column in _columns(kernel))
+    lost = []
+    for name, kernel in before.items():
+        columns = Counter(_columns(kernel))
+        if columns - there:
+            lost.append(name)
+        there -= columns
+    return tuple(lost)
+
+
+def _columns(kernel: np.ndarray) -> Iterator[tuple[tuple[int, ...], bytes]]:
+    """The shape and signs of each output channel, turned so that the first is positive."""
+    for column in np.moveaxis(kernel, -1, 0):
+        if column.any():  # a channel scaled to nothing has no signs to keep
+            yield column.shape, np.packbits((column < 0) ^ (column.flat[0] < 0)).tobytes()

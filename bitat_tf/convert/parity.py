@@ -16,6 +16,11 @@ from bitat_tf.results import ParityReport
 from bitat_tf.runtime import Runner
 
 MIN_AGREEMENT = 0.995
+
+# Where int8 stands before a sign. Keras and TFLite round sums that lie between two int8 values
+# differently now and then, which is a step of 1/255 of the range and not of 1e-7: on CIFAR-10
+# nano they agree on 98.0 to 99.5 % of 2,000 images. A wrong conversion agrees by chance.
+MIN_AGREEMENT_INT8 = 0.97
 _BATCH = 128
 
 

@@ -15,6 +15,7 @@ Constants are added by Keras' own layer for a TensorFlow operation, made by name
 one model would come out differently each time.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ class _Stripper:
         return plain
 
     def _sign(self, layer: Any) -> Any:
-        shift = _adder(f"{layer.name}_shift", layer.shift)
+        shift = adder(f"{layer.name}_shift", layer.shift.numpy())
         sign = lq.quantizers.SteSign(name=layer.name)
         if layer.thresholds == 1:
             return lambda x: sign(shift(x))
@@ -88,19 +89,34 @@ class _Stripper:
         return lambda x: sign(shift(repeat([x] * layer.thresholds)))
 
     def _rprelu(self, layer: Any) -> Any:
-        before = _adder(f"{layer.name}_shift_in", layer.shift_in)
-        after = _adder(f"{layer.name}_shift_out", layer.shift_out)
+        before = adder(f"{layer.name}_shift_in", layer.shift_in.numpy())
+        after = adder(f"{layer.name}_shift_out", layer.shift_out.numpy())
         prelu = keras.layers.PReLU(shared_axes=[1, 2], name=layer.name)
         self.weights.append((prelu, [layer.slope.numpy().reshape(1, 1, -1)]))
         return lambda x: after(prelu(before(x)))
 
 
-def _adder(name: str, constant: Any) -> Any:
-    """A function x -> x + constant that makes a plain Keras layer of this name."""
-    operation = {"name": name, "trainable": True, "dtype": "float32", "function": "math.add"}
-    layer = keras.layers.deserialize({"class_name": "TFOpLambda", "config": operation})
-    value = constant.numpy()
-    return lambda x: layer(x, value)
+def operation(name: str, function: str, *constants: Any) -> Callable[[Any], Any]:
+    """A function x -> tf.function(x, *constants) that makes a plain Keras layer of this name.
+
+    Args:
+        name: of the layer.
+        function: of TensorFlow, without `tf.`.
+        constants: its other arguments.
+    """
+    config = {"name": name, "trainable": True, "dtype": "float32", "function": function}
+    layer = keras.layers.deserialize({"class_name": "TFOpLambda", "config": config})
+    return lambda x: layer(x, *constants)
+
+
+def adder(name: str, constant: np.ndarray) -> Callable[[Any], Any]:
+    """A function x -> x + constant that makes a plain Keras layer of this name.
+
+    Args:
+        name: of the layer.
+        constant: float32, (channels,).
+    """
+    return operation(name, "math.add", constant)
 
 
 def _check_active(model: Any) -> None:

@@ -12,10 +12,20 @@ from bitat_tf.android_results import AndroidBenchmark
 from bitat_tf.files import write_text
 from bitat_tf.records import from_json, to_json
 from bitat_tf.report import phone
+from bitat_tf.report.conversion import HEADER, conversion_rows, render_conversion
 from bitat_tf.report.markdown import render
 from bitat_tf.results import RunResult
 
-__all__ = ["load", "render", "save", "write", "write_phone"]
+__all__ = [
+    "HEADER",
+    "conversion_rows",
+    "load",
+    "render",
+    "render_conversion",
+    "save",
+    "write",
+    "write_phone",
+]
 
 _JSON, _MARKDOWN = "report.json", "report.md"
 PHONE_JSON, PHONE_MARKDOWN = "benchmark.json", "benchmark.md"

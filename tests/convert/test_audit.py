@@ -152,13 +152,35 @@ def test_packed_kernel_is_recognised_by_its_bits():
         for output in range(2):
             bit = np.uint32(kernel[0, 0, channel, output] < 0) << np.uint32(channel % 32)
             words[output, 0, 0, channel // 32] |= bit
-    assert kernels.holds_packed(words.view(np.int32), kernel)
-    assert not kernels.holds_packed(words.view(np.int32), -kernel)
+    filters = words.view(np.int32)
+    assert kernels.find_packed(filters, kernel) == (0,)
+    assert kernels.find_packed(filters, -kernel) == ()
     turned = kernel * [1, -1]
-    assert not kernels.holds_packed(words.view(np.int32), turned)
-    assert kernels.holds_packed(words.view(np.int32), turned, writes_bits=True)
+    assert kernels.find_packed(filters, turned) == ()
+    assert kernels.find_packed(filters, turned, writes_bits=True) == (0,)
     turned[0, 0, 32, 0] *= -1
-    assert not kernels.holds_packed(words.view(np.int32), turned, writes_bits=True)
+    assert kernels.find_packed(filters, turned, writes_bits=True) == ()
+
+
+def test_packed_kernel_is_found_within_a_merged_one():
+    kernel = np.where(np.random.default_rng(0).random((1, 1, 32, 6)) < 0.5, -1.0, 1.0)
+    words = np.packbits(np.moveaxis(kernel < 0, -1, 0), axis=-1, bitorder="little")
+    filters = np.ascontiguousarray(words).view(np.int32)
+    assert kernels.find_packed(filters, kernel[..., 2:4]) == (2,)
+    assert kernels.find_packed(filters, kernel[..., [2, 4]]) == ()
+    assert kernels.find_packed(filters[:3], kernel[..., 2:4]) == ()
+    assert kernels.find_packed(filters[[0, 1, 0, 1]], kernel[..., :2]) == (0, 2)
+
+
+def test_lost_kernels_are_named():
+    a, b = np.where(np.random.default_rng(1).random((2, 3, 3, 8, 4)) < 0.5, -1.0, 1.0)
+    merged = np.concatenate([0.5 * a, b * [1, -1, 1, -1]], axis=-1)
+    assert kernels.lost_kernels({"a": a, "b": b}, {"a_and_b": merged}) == ()
+    assert kernels.lost_kernels({"a": a, "b": b}, {"a": a}) == ("b",)
+    assert kernels.lost_kernels({"a": a, "twice": a}, {"a": a}) == ("twice",)
+    changed = b.copy()
+    changed[0, 0, 0, 0] *= -1
+    assert kernels.lost_kernels({"a": a, "b": b}, {"a": a, "b": changed}) == ("b",)
 
 
 def test_foreign_file_is_refused():

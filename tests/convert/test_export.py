@@ -5,7 +5,15 @@ import pytest
 
 from bitat_tf import graph, models, runtime
 from bitat_tf._keras import keras, tf
-from bitat_tf.convert import ConversionError, audit, check_parity, export, export_float, strip
+from bitat_tf.convert import (
+    ConversionError,
+    audit,
+    check_parity,
+    export,
+    export_float,
+    fold_with_report,
+    strip,
+)
 from bitat_tf.quantizers import lq
 
 layers = keras.layers
@@ -29,7 +37,7 @@ def network(size=8, tail=None, **arguments):
 def test_every_binary_convolution_is_lcebconv2d(student, flatbuffer):
     report = audit(flatbuffer)
     intended = [layer for layer in student.layers if layer.name.rpartition("_")[2][:4] == "conv"]
-    assert report.binary_convolutions == len(intended) - 1  # all but the stem
+    assert report.binary_convolutions == len(intended) - 2  # not the stem, and two are merged
     assert report.float_convolutions == 1
 
 
@@ -55,6 +63,29 @@ def test_several_thresholds_stay_binary_convolutions(images):
     assert check_parity(model, content, images).passed
 
 
+def test_unfolded_network_has_every_convolution_and_more_operators(student, flatbuffer):
+    unfolded = audit(export(student, fold=False))
+    assert unfolded.binary_convolutions == 5
+    assert len(unfolded.ops) > len(audit(flatbuffer).ops)
+    assert unfolded.size_bytes > len(flatbuffer)
+
+
+def test_kernel_that_the_fold_loses_is_named(student, monkeypatch):
+    module = importlib.import_module("bitat_tf.convert.export")
+
+    def flip(plain):
+        folded, steps = fold_with_report(plain)
+        convolution = folded.get_layer("block2_conv1x1")
+        kernel = convolution.get_weights()[0]
+        kernel[0, 0, 0, 0] *= -1
+        convolution.set_weights([kernel])
+        return folded, steps
+
+    monkeypatch.setattr(module, "fold_with_report", flip)
+    with pytest.raises(ConversionError, match="lost the kernels of block2_conv1x1"):
+        export(student)
+
+
 def test_float_twin_runs_and_has_no_binary_operator(twin, float_flatbuffer, images):
     report = audit(float_flatbuffer)
     assert report.binary_convolutions == 0
@@ -78,7 +109,7 @@ def test_unknown_operation_is_named():
 
 
 def test_converter_error_reaches_the_user(monkeypatch):
-    def fail(folder):
+    def fail(folder, **types):
         raise RuntimeError("the real\n cause")
 
     # The package's attribute of this name is the function.

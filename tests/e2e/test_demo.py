@@ -3,10 +3,11 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from bitat_tf import convert, models, report
-from bitat_tf._keras import keras
+from bitat_tf._keras import keras, tf
 from bitat_tf.cli import main
 from bitat_tf.config import load_recipe
 from bitat_tf.graph import binary_units
@@ -55,6 +56,31 @@ def test_convert_takes_a_keras_file(demo, tmp_path):
     out = tmp_path / "mine.tflite"
     assert main(["convert", str(demo / "student.keras"), "--out", str(out)]) == 0
     assert out.read_bytes() == (demo / "model.tflite").read_bytes()
+
+
+def test_convert_to_int8_ends_with_a_report(demo, tmp_path, capsys):
+    run = shutil.copytree(demo, tmp_path / "run")
+    options = ["--ends", "int8", "--io", "int8", "--parity-images", "100", "--report"]
+    assert main(["convert", str(run), *options]) == 0
+    printed = capsys.readouterr().out
+    assert "of 100 images" in printed
+    assert "QUANTIZE" in printed
+    audit = convert.audit((run / "model.tflite").read_bytes())
+    assert (audit.input_type, audit.output_type) == ("INT8", "INT8")
+    assert "merge_branches" in (run / "model.conversion.md").read_text()
+    accuracy = {score.model: score.test_accuracy for score in report.load(run).scores}
+    assert accuracy["converted"] == pytest.approx(accuracy["trained"], abs=0.02)
+
+
+def test_convert_takes_a_saved_model_and_images(demo, tmp_path, capsys):
+    model = keras.models.load_model(demo / "student.keras", compile=False)
+    folder, images, out = tmp_path / "saved", tmp_path / "images.npy", tmp_path / "m.tflite"
+    tf.keras.models.save_model(convert.strip(model), folder, save_format="tf")
+    np.save(images, np.random.default_rng(0).normal(size=(8, 8, 8, 1)).astype(np.float32))
+    command = ["convert", str(folder), "--out", str(out), "--no-fold", "--images", str(images)]
+    assert main(command) == 0
+    assert "of 8 images" in capsys.readouterr().out
+    assert out.stat().st_size > (demo / "model.tflite").stat().st_size
 
 
 def test_evaluate_agrees_between_keras_and_flatbuffer(demo, tmp_path, capsys):

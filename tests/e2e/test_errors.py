@@ -119,6 +119,17 @@ def test_files_that_are_not_there_or_not_models(capsys, tmp_path):
     assert not (tmp_path / "bad.tflite").exists()
 
 
+def test_conversion_options_that_need_images(capsys, tmp_path, demo):
+    command = ["convert", demo / "student.keras", "--out", tmp_path / "m.tflite"]
+    fails(capsys, [*command, "--ends", "int8"], 2, "give --images, or a run directory")
+    fails(capsys, [*command, "--images", tmp_path / "no.npy"], 2, "no.npy")
+    (tmp_path / "bad.npy").write_bytes(b"not an array")
+    fails(capsys, [*command, "--images", tmp_path / "bad.npy"], 2, "bad.npy")
+    fails(capsys, [*command, "--io", "int8"], 2, "needs ends='int8'")
+    fails(capsys, ["convert", demo, "--images", tmp_path / "bad.npy"], 2, "outside a run")
+    assert not (tmp_path / "m.tflite").exists()
+
+
 def test_a_model_with_no_binary_layer(capsys, float_model):
     fails(capsys, ["convert", float_model], 2, "no binary convolution")
     assert not float_model.with_suffix(".tflite").exists()
