@@ -335,6 +335,8 @@ def test_a_profile_cut_anywhere_is_refused_or_tells_the_same(data):
 def test_lines_lost_doubled_or_swapped_never_change_a_number(case, data):
     text, *_ = case
     whole = parse(text)
+    # Two stretches of one mean could change places unseen, but for what they share anyway.
+    assume(not math.isclose(whole.warmup.average_us, whole.inference.average_us, rel_tol=1e-3))
     lines = text.splitlines(keepends=True)
     i, j = (data.draw(st.integers(0, len(lines) - 1)) for _ in range(2))
     how = data.draw(st.sampled_from(["lose", "double", "swap"]))

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from bitat_tf import convert, models, report
+from bitat_tf import convert, report
 from bitat_tf._keras import keras, tf
 from bitat_tf.cli import main
 from bitat_tf.config import load_recipe
@@ -192,7 +192,3 @@ def test_the_same_seed_gives_the_same_run(tmp_path):
         weights.append(model.get_weights())
     for a, b in zip(*weights, strict=True):
         assert (a == b).all()
-
-
-def test_the_command_line_example_of_the_backbone_registry_is_complete():
-    assert models.names() == ["mobilenet_v1_react", "mobilenet_v1_react_nano"]

@@ -34,7 +34,7 @@ def float_model(tmp_path):
         (["student.stepz=3"], ("Unknown key `student.stepz`",)),
         (["model.name=resnet_1000"], ("Known: mobilenet_v1_react",)),
         (["model.arguments.wdith=2"], ("wdith",)),
-        (["model.arguments.blocks=[]"], ("no layer to binarize",)),
+        (["model.arguments.blocks=[]"], ("`blocks` must be pairs",)),
         (["model.arguments.blocks=[[2]]"], ("`blocks` must be pairs",)),
         (["model.arguments.width=-1"], ("`width` must be positive",)),
         (["model.arguments.binary=true"], ("`model.arguments`", "binary")),

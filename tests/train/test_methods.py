@@ -67,7 +67,7 @@ def test_fit_and_loop_train_to_the_same_weights_and_convert(
     plain = convert.strip(loaded)
     np.testing.assert_array_equal(plain(images, training=False).numpy(), expected)
     # export refuses by itself what is not LceBconv2d or holds other signs
-    flatbuffer = convert.export(student)
+    flatbuffer = convert.export(student, fold=False)
     convolutions = sum(len(unit.convolutions) for unit in binary_units(student))
     assert convert.audit(flatbuffer).binary_convolutions == convolutions == 5
     assert convert.check_parity(student, flatbuffer, images, min_agreement=0.97).passed

@@ -114,7 +114,7 @@ def test_a_released_student_survives_saving_and_converts(
     plain = convert.strip(loaded)
     np.testing.assert_array_equal(plain(images, training=False), expected)
     # export refuses by itself what is not LceBconv2d or holds other signs
-    flatbuffer = convert.export(loaded)
+    flatbuffer = convert.export(loaded, fold=False)
     convolutions = sum(len(unit.convolutions) for unit in binary_units(student))
     assert convert.audit(flatbuffer).binary_convolutions == convolutions == 5
     assert convert.check_parity(student, flatbuffer, images, min_agreement=0.97).passed

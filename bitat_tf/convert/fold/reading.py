@@ -71,7 +71,21 @@ def read(model: Any) -> Network:
         # Weights that are shared must stay shared, so nothing may be folded into them.
         shared = calls[id(call.layer)] > 1 and bool(call.layer.weights)
         network.nodes += _other(call) if shared else _nodes(call, shapes)
+    _name_apart(network, {call.layer.name for call in graph.calls})
     return network
+
+
+def _name_apart(network: Network, names: set[str]) -> None:
+    """A layer without weights may be called twice; each call becomes a layer of its own."""
+    seen: set[str] = set()
+    for node in network.nodes:
+        if node.kind == OTHER:  # stays one layer, however often it is called
+            continue
+        name, count = node.name, 1
+        while node.name in seen or (count > 1 and node.name in names):
+            count += 1
+            node.name = f"{name}_{count}"
+        seen.add(node.name)
 
 
 def _nodes(call: Call, shapes: dict[str, tuple[int | None, ...]]) -> list[Node]:
