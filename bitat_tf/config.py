@@ -20,6 +20,7 @@ ThresholdRule = Literal["lloyd_max", "median", "zero"]
 CodeSearch = Literal["correlation", "diagonal"]
 Target = Literal["joined", "branch"]
 ReleaseOrder = Literal["most_first", "least_first"]
+Crop = Literal["pad", "resized"]
 # What each of them does: `bitat_tf.train.methods`.
 MethodName = Literal[
     "bitat",
@@ -40,23 +41,54 @@ class DataConfig:
     """Which images to learn from.
 
     Args:
-        dataset: `"digits"` (scikit-learn's, embedded), a TFDS name such as `"cifar10"`, or
-            the path of a prepared TFDS directory (one that holds `dataset_info.json`).
+        dataset: `"digits"` (scikit-learn's, embedded), a TFDS name such as `"cifar10"`, the path
+            of a prepared TFDS directory (one that holds `dataset_info.json`), or that of an
+            image folder (`train/CLASS/*.jpg` and `test` or `validation` beside `train`).
         data_dir: where TFDS keeps its data sets; None is TFDS's own default.
         validation_fraction: share of the train split held out for validation, in (0, 1).
-        augment: random pad-and-crop and horizontal flip of the training images.
-        crop_padding: zero pixels added on each side before the random crop.
+        test_split: name of the split to test on; None is `test`, or `validation` without one.
+        image_size: side to which images are cropped and resized; 0 takes them as they are,
+            which must then be of one size. Other than 0, images are decoded as they are needed.
+        center_share: with `image_size`, side of the square at the center that is looked at,
+            over the shorter side of the image; 0.875 is 224 of 256.
+        augment: random crop, flip, and whatever of the following fields is not 0, of the
+            training images.
+        crop: how to crop at random: `"pad"`, at a random position of the zero-padded image, or
+            `"resized"`, a random part of it, resized (ResNet; needs `image_size`).
+        crop_padding: zero pixels added on each side before the crop of `"pad"`.
+        crop_area: the least share of the image that the crop of `"resized"` takes.
         flip: mirror images left-right at random (not for digits or text).
+        rand_augment: magnitude of RandAugment (arXiv 1909.13719) in [0, 1]; 0 leaves it out.
+        rand_augment_layers: operations of RandAugment in a row on each image.
+        mixup: alpha of MixUp (arXiv 1710.09412); 0 leaves it out.
+        cutmix: alpha of CutMix (arXiv 1905.04899); 0 leaves it out. Where both are given, each
+            batch gets one of them, by the toss of a coin.
+        label_smoothing: share of the training labels spread over all classes, in [0, 1).
         shuffle_buffer: images in the shuffle buffer; 0 holds the whole train split.
+        statistics_images: train images of which mean and spread are measured; 0 is all.
+        max_corrupt: images that may be unreadable, and are left out; one more is an error.
+            Only with `image_size`; without, the first one is an error.
     """
 
     dataset: str = "digits"
     data_dir: str | None = None
     validation_fraction: float = 0.1
+    test_split: str | None = None
+    image_size: int = 0
+    center_share: float = 0.875
     augment: bool = True
+    crop: Crop = "pad"
     crop_padding: int = 4
+    crop_area: float = 0.08
     flip: bool = True
+    rand_augment: float = 0.0
+    rand_augment_layers: int = 2
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    label_smoothing: float = 0.0
     shuffle_buffer: int = 0
+    statistics_images: int = 0
+    max_corrupt: int = 0
 
     def __post_init__(self) -> None:
         check(bool(self.dataset), "data.dataset", "a name or a path", self.dataset)
@@ -66,8 +98,56 @@ class DataConfig:
             "between 0 and 1, exclusive",
             self.validation_fraction,
         )
-        check(self.crop_padding >= 0, "data.crop_padding", "at least 0", self.crop_padding)
-        check(self.shuffle_buffer >= 0, "data.shuffle_buffer", "at least 0", self.shuffle_buffer)
+        for name in (
+            "image_size",
+            "crop_padding",
+            "shuffle_buffer",
+            "statistics_images",
+            "max_corrupt",
+        ):
+            check(getattr(self, name) >= 0, f"data.{name}", "at least 0", getattr(self, name))
+        for name in ("mixup", "cutmix"):
+            value = getattr(self, name)
+            # Below, both gamma variables behind a Beta variable may be 0 in float64.
+            check(value == 0 or value >= 0.05, f"data.{name}", "0, or at least 0.05", value)
+        for name in ("center_share", "crop_area"):
+            value = getattr(self, name)
+            check(0 < value <= 1, f"data.{name}", "above 0 and at most 1", value)
+        check(0 <= self.rand_augment <= 1, "data.rand_augment", "in [0, 1]", self.rand_augment)
+        check(
+            self.rand_augment_layers >= 1,
+            "data.rand_augment_layers",
+            "at least 1",
+            self.rand_augment_layers,
+        )
+        check(
+            0 <= self.label_smoothing < 1,
+            "data.label_smoothing",
+            "at least 0 and below 1",
+            self.label_smoothing,
+        )
+        check(
+            self.crop == "pad" or self.image_size > 0,
+            "data.crop",
+            "pad where data.image_size is 0",
+            self.crop,
+        )
+        check(
+            self.max_corrupt == 0 or self.image_size > 0,
+            "data.max_corrupt",
+            "0 where data.image_size is 0",
+            self.max_corrupt,
+        )
+
+    @property
+    def mixes(self) -> bool:
+        """Whether training images are mixed with others of their batch."""
+        return self.augment and (self.mixup > 0 or self.cutmix > 0)
+
+    @property
+    def soft_labels(self) -> bool:
+        """Whether training labels are distributions over the classes."""
+        return self.mixes or self.label_smoothing > 0
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """Batches for training, calibration, validation and test, from one standardisation.
 
 Images leave as float32, shifted and scaled per channel to mean 0 and standard deviation 1
-over the train part; labels as int32. What `train` yields at step n is a pure function of the
+over the train part; labels as int32, or in training as distributions over the classes, where
+they are smoothed or mixed. What `train` yields at step n is a pure function of the
 data, the seed and n: an order is drawn per epoch, crops and flips per step, all
 statelessly. Two processes, or a run resumed at step n, see the same batches, however many
 threads work and whatever TensorFlow's global seed is. A train part too large for memory
-passes through a shuffle buffer, under the same promise.
+passes through a shuffle buffer, under the same promise; encoded, where images are resized.
 """
 
 import math
@@ -16,12 +17,15 @@ import numpy as np
 from bitat_tf._keras import tf
 from bitat_tf.config import DataConfig
 from bitat_tf.data import augment as augmentation
-from bitat_tf.data import sources
-from bitat_tf.data.sources import Part
+from bitat_tf.data import mixing, parts, rand_augment, sources
+from bitat_tf.data.encoded import Corrupt
+from bitat_tf.data.parts import Part
 from bitat_tf.records import check
 
 # What a stateless random number is for; keeps the streams of one seed apart.
-_ORDER, _AUGMENT, _CALIBRATION = 0, 1, 2
+_ORDER, _AUGMENT, _CALIBRATION, _CROP, _RAND_AUGMENT, _MIX = range(6)
+# Decoded batches that wait for a training step where images are decoded batch by batch.
+_READY = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +41,7 @@ class ImageData:
         mean, std: per channel over the train part, in pixel units (0..255; digits 0..16).
         config: what it was loaded from.
         seed: of the orders, the augmentation and the calibration images.
+        corrupt: the images left out so far, because they could not be read.
     """
 
     name: str
@@ -50,6 +55,7 @@ class ImageData:
     std: tuple[float, ...]
     config: DataConfig
     seed: int
+    corrupt: Corrupt = field(repr=False)
     _train: Part = field(repr=False)
     _validation: Part = field(repr=False)
     _test: Part = field(repr=False)
@@ -62,7 +68,8 @@ class ImageData:
             first_step: batches to leave out, as if they had been taken: for resuming.
 
         Returns:
-            A data set of images (batch, height, width, channels) and labels (batch,).
+            A data set of images (batch, height, width, channels) and labels (batch,), or
+            float32 (batch, classes) where `config.soft_labels`.
 
         Raises:
             ValueError: when `batch_size` exceeds the train part.
@@ -76,6 +83,7 @@ class ImageData:
         check(first_step >= 0, "first_step", "at least 0", first_step)
         if self.config.augment:
             augmentation.prepare(flip=self.config.flip)
+            rand_augment.prepare(self.config.rand_augment)
         epoch_steps = self.train_images // batch_size
         epochs = tf.data.Dataset.counter(first_step // epoch_steps)
         batches = epochs.flat_map(
@@ -83,6 +91,9 @@ class ImageData:
         )
         steps = tf.data.Dataset.counter(first_step)
         numbered = tf.data.Dataset.zip(steps, batches.skip(first_step % epoch_steps))
+        if self._train.encoded is not None:
+            # A batch is decoded on all cores; more of them at a time would only take memory.
+            return numbered.map(self._training_batch).prefetch(_READY)
         return numbered.map(
             self._training_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         ).prefetch(tf.data.AUTOTUNE)
@@ -110,6 +121,9 @@ class ImageData:
             batches,
         )
         chosen = self._shuffled(_seed(self.seed, 0, _CALIBRATION), batch_size).take(batches)
+        encoded = self._train.encoded
+        if encoded is not None:
+            chosen = chosen.map(lambda *batch: encoded.batch(encoded.center, *batch))
         return self._standardised(chosen)
 
     def validation(self, batch_size: int) -> tf.data.Dataset:
@@ -123,12 +137,18 @@ class ImageData:
         return self._standardised(self._test.stream.batch(batch_size))
 
     def _shuffled(self, seed: tf.Tensor, batch_size: int) -> tf.data.Dataset:
-        """The train part once, in an order drawn from two integers: raw whole batches."""
+        """The train part once, in an order drawn from two integers: raw whole batches.
+
+        Of (images, labels), or of (sources, labels, names) where images are encoded.
+        """
         part = self._train
         if part.arrays is None:
-            fitting = sources.MEMORY_LIMIT_BYTES // math.prod(self.image_shape)
+            stream, each = part.stream, math.prod(self.image_shape)
+            if part.encoded is not None:
+                stream, each = part.encoded.sources, part.encoded.source_bytes
+            fitting = max(1, parts.MEMORY_LIMIT_BYTES // each)
             buffer = min(self.config.shuffle_buffer or part.size, fitting)
-            shuffled = _buffer_shuffled(part.stream, buffer, seed)
+            shuffled = _buffer_shuffled(stream, buffer, seed)
             return shuffled.batch(batch_size, drop_remainder=True)
         images, labels = part.arrays
         order = tf.random.experimental.stateless_shuffle(tf.range(part.size), seed)
@@ -136,15 +156,37 @@ class ImageData:
         return chosen.map(lambda at: (tf.gather(images, at), tf.gather(labels, at)))
 
     def _training_batch(
-        self, step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]
+        self, step: tf.Tensor, batch: tuple[tf.Tensor, ...]
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        images, labels = self._standardise(*batch)
-        if self.config.augment:
+        config = self.config
+        if self._train.encoded is not None:
+            decode = self._train.encoded.at_random(_seed(self.seed, step, _CROP))
+            batch = self._train.encoded.batch(decode, *batch)
+        images, labels = batch
+        if config.augment and config.rand_augment:
+            images = rand_augment.rand_augment(
+                images,
+                _seed(self.seed, step, _RAND_AUGMENT),
+                magnitude=config.rand_augment,
+                layers=config.rand_augment_layers,
+            )
+        images, labels = self._standardise(images, labels)
+        if config.augment:
             images = augmentation.augment(
                 images,
                 _seed(self.seed, step, _AUGMENT),
-                crop_padding=self.config.crop_padding,
-                flip=self.config.flip,
+                crop_padding=config.crop_padding if config.crop == "pad" else 0,
+                flip=config.flip,
+            )
+        if config.soft_labels:
+            labels = mixing.smooth(labels, self.classes, config.label_smoothing)
+        if config.mixes:
+            images, labels = mixing.mix(
+                images,
+                labels,
+                _seed(self.seed, step, _MIX),
+                mixup_alpha=config.mixup,
+                cutmix_alpha=config.cutmix,
             )
         return images, labels
 
@@ -154,6 +196,8 @@ class ImageData:
         return (tf.cast(images, tf.float32) - mean) / std, labels
 
     def _standardised(self, batches: tf.data.Dataset) -> tf.data.Dataset:
+        if self._train.encoded is not None:
+            return batches.map(self._standardise).prefetch(1)
         return batches.map(self._standardise, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
@@ -181,20 +225,27 @@ def _buffer_shuffled(stream: tf.data.Dataset, buffer: int, seed: tf.Tensor) -> t
     return tf.data.experimental.from_variant(variant, stream.element_spec)
 
 
-def _moments(part: Part, name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _moments(part: Part, config: DataConfig) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel, in one pass; the sums are exact."""
     count, total, squares = 0, np.zeros(()), np.zeros(())
+    left = config.statistics_images or part.size
     for images, _ in part.chunks():
+        images = images[:left]
+        left -= len(images)
         pixels = images.reshape(-1, images.shape[-1]).astype(np.float64)
         count += len(pixels)
         total = total + pixels.sum(0)
         squares = squares + np.square(pixels).sum(0)
+        if not left:
+            break
+    if not count:
+        raise parts.refuse("dataset", "must hold readable images.", config.dataset)
     mean = total / count
     std = np.sqrt(squares / count - np.square(mean))
     if not std.all():
         raise ValueError(
             "`data.dataset` must hold images that vary in every channel. "
-            f"Received: {name!r}, with standard deviations {std.tolist()}"
+            f"Received: {config.dataset!r}, with standard deviations {std.tolist()}"
         )
     return tuple(mean.tolist()), tuple(std.tolist())
 
@@ -203,8 +254,9 @@ def load(config: DataConfig, *, seed: int) -> ImageData:
     """Open a data set, split it and measure its mean and spread.
 
     The parts do not depend on the seed. A train part of at most
-    `sources.MEMORY_LIMIT_BYTES` is decoded into memory here, once, and shuffled as a whole
-    whatever `config.shuffle_buffer` says; a larger one is read once here and streamed later.
+    `parts.MEMORY_LIMIT_BYTES` is decoded into memory here, once, and shuffled as a whole
+    whatever `config.shuffle_buffer` says; a larger one is read once here (its first
+    `config.statistics_images` images, if so configured) and streamed later.
 
     Args:
         config: which data set, and how it is split and augmented.
@@ -212,12 +264,27 @@ def load(config: DataConfig, *, seed: int) -> ImageData:
 
     Raises:
         ValueError: when the data set is unknown, not prepared, damaged, or not one of
-            labelled 8-bit images of one size; the message is one line.
+            labelled 8-bit images (of one size, where they are not resized), or has more corrupt
+            ones than allowed; the message is one line.
         OSError: when TFDS had to download the data set and could not.
     """
     check(0 <= seed < 2**31, "seed", "between 0 and 2**31 - 1", seed)
     source = sources.open_source(config)
-    mean, std = _moments(source.train, config.dataset)
+    channels = source.image_shape[2]
+    check(
+        channels == 3 or not config.rand_augment,
+        "data.rand_augment",
+        f"0 for images of {channels} channels: its operations are for three",
+        config.rand_augment,
+    )
+    try:
+        mean, std = _moments(source.train, config)
+    except tf.errors.OpError as err:
+        if source.corrupt.problem():
+            raise ValueError(source.corrupt.problem()) from err
+        raise parts.refuse(
+            "dataset", f"has images that cannot be read ({parts.one_line(err)}).", config.dataset
+        ) from err
     return ImageData(
         name=source.name,
         classes=len(source.class_names),
@@ -230,6 +297,7 @@ def load(config: DataConfig, *, seed: int) -> ImageData:
         std=std,
         config=config,
         seed=seed,
+        corrupt=source.corrupt,
         _train=source.train,
         _validation=source.validation,
         _test=source.test,

@@ -24,19 +24,41 @@ from bitat_tf.train.features import (
 from bitat_tf.train.heads import ends_in_softmax
 
 
+def is_soft(labels: Any) -> bool:
+    """Whether labels are distributions (batch, classes), and not class indices (batch,)."""
+    labels = tf.convert_to_tensor(labels)
+    return labels.dtype.is_floating and labels.shape.rank == 2
+
+
+def hard_labels(labels: Any) -> Any:
+    """The likeliest class of every label.
+
+    Args:
+        labels: (batch,) class indices, or (batch, classes) distributions, floats, as MixUp,
+            CutMix and label smoothing make them.
+
+    Returns:
+        (batch,) class indices.
+    """
+    return tf.argmax(labels, axis=-1) if is_soft(labels) else labels
+
+
 def student_loss(
     labels: Any, logits: Any, teacher_logits: Any, weight: float, temperature: float
 ) -> Any:
     """Mean loss of a batch, a scalar.
 
     Args:
-        labels: (batch,) class indices.
+        labels: as of `hard_labels`.
         logits: (batch, classes), the student's.
         teacher_logits: (batch, classes); not looked at when `weight` is 0.
         weight: share w of the teacher's term.
         temperature: T.
     """
-    loss = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+    if is_soft(labels):
+        loss = keras.losses.categorical_crossentropy(labels, logits, from_logits=True)
+    else:
+        loss = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
     if weight:
         divergence = keras.losses.kl_divergence(
             tf.nn.softmax(teacher_logits / temperature), tf.nn.softmax(logits / temperature)
@@ -191,5 +213,5 @@ def optimizer_step(model: Distilled, optimizer: Any, images: Any, labels: Any) -
         if model.quantization_loss:
             loss += model.quantization_loss * mean_quantization_error(model.student)
     optimizer.minimize(loss, model.student.trainable_variables, tape=tape)
-    hits = keras.metrics.sparse_categorical_accuracy(labels, logits)
+    hits = keras.metrics.sparse_categorical_accuracy(hard_labels(labels), logits)
     return loss, tf.reduce_mean(hits)

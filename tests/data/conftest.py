@@ -12,8 +12,13 @@ from bitat_tf._keras import tf
 CLASSES = 3
 
 
-def _prepare_set(folder: Path, name: str, splits: dict[str, int], **features) -> Path:
-    """Write a data set of random images; `features` replace the standard ones."""
+def _prepare_set(
+    folder: Path, name: str, splits: dict[str, int], unlabelled: str = "", **features
+) -> Path:
+    """Write a data set of random images; `features` replace the standard ones.
+
+    All labels of the split `unlabelled` are -1.
+    """
     with warnings.catch_warnings():
         # TFDS's writer, which the package does not use, warns of its dependencies' age.
         warnings.simplefilter("ignore")
@@ -27,10 +32,10 @@ def _prepare_set(folder: Path, name: str, splits: dict[str, int], **features) ->
         kinds = {key: kind for key, kind in kinds.items() if features.get(key, kind) is not None}
         rng = np.random.default_rng(0)
 
-        def examples(size: int) -> tf.data.Dataset:
+        def examples(split: str, size: int) -> tf.data.Dataset:
             values = {
                 "image": rng.integers(0, 256, (size, 12, 12, 3), dtype=np.uint8),
-                "label": (np.arange(size) % CLASSES).astype(np.int64),
+                "label": np.full(size, -1) if split == unlabelled else np.arange(size) % CLASSES,
             }
             if "score" in kinds:
                 values["score"] = np.zeros(size, np.float32)
@@ -41,7 +46,7 @@ def _prepare_set(folder: Path, name: str, splits: dict[str, int], **features) ->
             name=name,
             version="1.0.0",
             features=tfds.features.FeaturesDict(kinds),
-            split_datasets={split: examples(size) for split, size in splits.items()},
+            split_datasets={split: examples(split, size) for split, size in splits.items()},
             data_dir=str(folder),
             disable_shuffling=False,
         )

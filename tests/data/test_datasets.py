@@ -11,7 +11,7 @@ import pytest
 
 from bitat_tf._keras import tf
 from bitat_tf.config import DataConfig
-from bitat_tf.data import load, sources
+from bitat_tf.data import load, parts
 
 # The `prepared` set's (conftest.py)
 TRAIN, TEST, CLASSES = 60, 12, 3
@@ -42,7 +42,7 @@ def tiny(request, prepared, monkeypatch):
     """The prepared data set, held in memory or streamed from its files."""
     if request.param == "streamed":
         # Room for a shuffle buffer, not for the part.
-        monkeypatch.setattr(sources, "MEMORY_LIMIT_BYTES", 20 * 12 * 12 * 3)
+        monkeypatch.setattr(parts, "MEMORY_LIMIT_BYTES", 20 * 12 * 12 * 3)
     config = DataConfig(dataset=str(prepared), validation_fraction=0.2, augment=False)
     data = load(config, seed=1)
     assert (data._train.arrays is None) == (request.param == "streamed")
