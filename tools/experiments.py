@@ -241,12 +241,22 @@ class Experiments:
         return self.teachers / f"{self._teacher_name(seed)}.keras"
 
     def _teacher_name(self, seed: int) -> str:
-        """After what the teacher is made of, so that several tools share it."""
+        """After what the teacher is made of, so that several tools share it.
+
+        Only settings that differ from their defaults count: a younger one changes no name.
+        """
         recipe = to_mapping(self.recipe_of(Variant(TEACHER), seed))
+        default = to_mapping(Recipe(name="default"))
         del recipe["data"]["data_dir"]
         recipe["model"] = _of_twin(recipe["model"])
-        parts = json.dumps([recipe[section] for section in ("data", "model", "teacher")])
-        digest = hashlib.sha256(parts.encode()).hexdigest()[:8]
+        parts = {
+            f"{section}.{key}": value
+            for section in ("data", "model", "teacher")
+            for key, value in recipe[section].items()
+            if value != default[section][key]
+        }
+        text = json.dumps(parts, sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         return f"{Path(recipe['data']['dataset']).name}-{digest}-seed{seed}"
 
     def _say(self, text: str) -> None:
