@@ -181,7 +181,7 @@ def memory_gib() -> float:
 
 def epoch_memory(folder: Path, count: int) -> dict[str, float]:
     """One epoch of `count` 224-pixel images: images per second, and memory over it."""
-    distinct = 400
+    distinct = min(400, count)
     random_images(folder, distinct, 224, links=max(1, count // distinct))
     config = DataConfig(
         dataset=str(folder),
