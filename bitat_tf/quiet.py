@@ -1,6 +1,7 @@
-"""Standard error of native code, held back while it runs, less what is known to be noise."""
+"""Standard error of native code, and logs, held back while it runs, less what is known as noise."""
 
 import contextlib
+import logging
 import os
 import re
 import sys
@@ -35,3 +36,15 @@ def held_stderr(noise: str) -> Iterator[None]:
             for line in held.read().decode(errors="replace").splitlines():
                 if line.strip() and not re.search(noise, line):
                     print(line, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def errors_only(logger_name: str) -> Iterator[None]:
+    """Have a Python logger say nothing below an error, for a while."""
+    logger = logging.getLogger(logger_name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

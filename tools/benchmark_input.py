@@ -20,6 +20,7 @@ import os
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -124,14 +125,17 @@ def small_set(data_dir: str | None, folder: Path) -> DataConfig:
         pixels = rng.integers(0, 256, (size, 32, 32, 3), dtype=np.uint8)
         return tf.data.Dataset.from_tensor_slices({"image": pixels, "label": np.arange(size) % 10})
 
-    tfds.dataset_builders.store_as_tfds_dataset(
-        name="random32",
-        version="1.0.0",
-        features=features,
-        split_datasets={"train": examples(10_000), "test": examples(100)},
-        data_dir=str(folder),
-        disable_shuffling=False,
-    )
+    with warnings.catch_warnings():
+        # TFDS's writer, which the package does not use, warns of its dependencies' age.
+        warnings.simplefilter("ignore")
+        tfds.dataset_builders.store_as_tfds_dataset(
+            name="random32",
+            version="1.0.0",
+            features=features,
+            split_datasets={"train": examples(10_000), "test": examples(100)},
+            data_dir=str(folder),
+            disable_shuffling=False,
+        )
     return DataConfig(dataset=str(folder / "random32" / "1.0.0"), validation_fraction=0.05)
 
 
@@ -181,14 +185,14 @@ def memory_gib() -> float:
 
 def epoch_memory(folder: Path, count: int) -> dict[str, float]:
     """One epoch of `count` 224-pixel images: images per second, and memory over it."""
-    distinct = 400
+    distinct = min(400, count)
     random_images(folder, distinct, 224, links=max(1, count // distinct))
     config = DataConfig(
         dataset=str(folder),
         image_size=224,
         crop="resized",
         statistics_images=500,
-        validation_fraction=0.001,
+        validation_fraction=max(1e-3, 1 / count),
     )
     data = load(config, seed=0)
     steps = data.train_images // LARGE_BATCH

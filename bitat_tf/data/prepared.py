@@ -22,6 +22,7 @@ from bitat_tf.data.parts import (
     refuse,
     validation_size,
 )
+from bitat_tf.quiet import errors_only
 
 
 def is_prepared(path: Path) -> bool:
@@ -192,15 +193,17 @@ def _examples(
     """Examples one by one in a fixed order, some features not decoded; `tfds_id` names them."""
     import tensorflow_datasets as tfds
 
-    return builder.as_dataset(
-        split=split,
-        shuffle_files=False,
-        decoders={key: tfds.decode.SkipDecoding() for key in skipped},
-        # Determinism and caching are decided in this package.
-        read_config=tfds.ReadConfig(
-            try_autocache=False, interleave_cycle_length=1, add_tfds_id=named
-        ),
-    )
+    # TFDS names examples by a function that TensorFlow says is deprecated.
+    with errors_only("tensorflow"):
+        return builder.as_dataset(
+            split=split,
+            shuffle_files=False,
+            decoders={key: tfds.decode.SkipDecoding() for key in skipped},
+            # Determinism and caching are decided in this package.
+            read_config=tfds.ReadConfig(
+                try_autocache=False, interleave_cycle_length=1, add_tfds_id=named
+            ),
+        )
 
 
 def _stream(builder: Any, split: str, image_key: str, label_key: str) -> tf.data.Dataset:
@@ -225,12 +228,13 @@ def _encoded_stream(builder: Any, split: str, image_key: str, label_key: str) ->
 def _check_labelled(config: DataConfig, builder: Any, split: str, keys: tuple[str, str]) -> None:
     """Some published test splits have no labels, but -1, as that of imagenet2012."""
     try:
-        first = next(_encoded_stream(builder, split, *keys).take(1).as_numpy_iterator(), None)
+        examples = _examples(builder, split, set(builder.info.features) - {keys[1]})
+        first = next(examples.take(1).as_numpy_iterator(), None)
     except tf.errors.OpError as err:
         raise refuse(
             "dataset", f"has images that cannot be read ({one_line(err)}).", config.dataset
         ) from err
-    if first is not None and first[1] < 0:
+    if first is not None and first[keys[1]] < 0:
         raise refuse(
             "test_split",
             f"must name a split with labels, which {split!r} is not (is there a 'validation'?).",

@@ -13,6 +13,7 @@ from typing import Any
 
 from bitat_tf._keras import tf
 from bitat_tf.data.augment import import_keras_cv
+from bitat_tf.quiet import errors_only
 
 # KerasCV's default spread of the normal distributions.
 _SPREAD = 0.15
@@ -105,8 +106,10 @@ def rand_augment(images: tf.Tensor, seed: tf.Tensor, *, magnitude: float, layers
         float32 images of the same shape and range.
     """
     images = tf.cast(images, tf.float32)
-    for of_layer in tf.unstack(tf.random.split(seed, layers)):
-        images = _one_operation(images, of_layer, magnitude)
+    # TensorFlow warns that KerasCV's histograms (Equalization) are made in a loop.
+    with errors_only("tensorflow"):
+        for of_layer in tf.unstack(tf.random.split(seed, layers)):
+            images = _one_operation(images, of_layer, magnitude)
     return images
 
 
