@@ -105,7 +105,6 @@ def test_what_cannot_start_has_status_2_and_writes_nothing(adb, tool, files, tmp
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--profile"], "--profile goes with --device android"),
         (["--cpu-mask", "f0"], "--cpu-mask goes with --device android"),
         (["--threads", "1", "2"], "Several --threads go with"),
         (["--device", "android", "--rounds", "0"], "`rounds` must be"),
