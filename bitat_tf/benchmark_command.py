@@ -206,6 +206,8 @@ def _open_run(arguments: argparse.Namespace, console: Console) -> Any:
         return Run.open(arguments.models[0], overrides=overrides, console=console)
     if any(path.is_dir() for path in arguments.models):
         raise ValueError("Give one run directory, or .tflite files, not both.")
+    if arguments.data_dir is not None:
+        raise ValueError("--data-dir goes with a run directory; .tflite files need no data.")
     return None
 
 

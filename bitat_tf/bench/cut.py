@@ -41,12 +41,9 @@ def cut_out(model: Any, index: int, copies: int) -> bytes:
         raise ValueError(f"`copies` must be at least 1. Received: {copies}")
     operator = graph.operators[index]
     small = _Flatbuffer(model)
-    read = [small.take(i) if i >= 0 else -1 for i in operator.inputs]
-    inputs = [
-        new
-        for old, new in dict(zip(operator.inputs, read, strict=True)).items()
-        if old >= 0 and not _is_constant(model, graph.tensors[old])
-    ]
+    taken = {i: small.take(i) for i in operator.inputs if i >= 0}  # x + x reads one tensor twice
+    read = [taken.get(i, -1) for i in operator.inputs]
+    inputs = [new for i, new in taken.items() if not _is_constant(model, graph.tensors[i])]
     if not inputs:
         raise ValueError(f"`index` must be that of an operator with an input. Received: {index}")
     firsts = []

@@ -50,6 +50,15 @@ def test_every_operator_of_a_binary_network_runs_alone_and_is_timed(binary):
     assert "LCE" in profile.runtime
 
 
+def test_an_operator_that_reads_one_tensor_twice():
+    inputs = keras.Input((4, 4, 2))
+    content = export_float(keras.Model(inputs, inputs + inputs))
+    (index,) = [op.index for op in audit(content).ops if op.type == "ADD"]
+    images = np.ones((1, 4, 4, 2), np.float32)
+    found = Runner(cut.cut_out(read(content), index, 2)).predict(images)
+    np.testing.assert_array_equal(found, 2 * images)
+
+
 def test_copies_that_nobody_reads_are_computed_nevertheless():
     """Else a delegate's operators would seem to cost nothing."""
     inputs = keras.Input((32, 32, 32))
