@@ -3,7 +3,8 @@
 Both are folded as the binary model is, so that a rival has every advantage that it has. int8 is
 what TFLite's users get without training: full-integer quantization after training, with one
 scale per output channel of a kernel and ranges of activations from calibration images. What it
-costs in accuracy is to be measured (`experiment.Run.score`), not assumed.
+costs in accuracy is to be measured (`experiment.Run.score`), not assumed. PReLU, which is slow in
+int8, is written as faster operators (`prelu`).
 """
 
 import functools
@@ -17,6 +18,7 @@ from bitat_tf.convert.ends import check_images, int8_operators
 from bitat_tf.convert.export import ConversionError, Ends, check_plain, convert_plain
 from bitat_tf.convert.fold import fold_with_report
 from bitat_tf.convert.kernels import binary_kernels
+from bitat_tf.convert.prelu import prelu_to_convolution
 from bitat_tf.convert.strip import strip
 from bitat_tf.runtime import operator_name, read
 
@@ -67,7 +69,7 @@ def export_int8(
     """
     if io not in ("float32", "int8"):
         raise ValueError(f"`io` must be 'float32' or 'int8'. Received: {io!r}")
-    plain = _plain(model, fold)
+    plain = prelu_to_convolution(_plain(model, fold))
     check_images(plain, calibration_images)
     images = calibration_images.astype(np.float32)
     flatbuffer = convert_plain(plain, functools.partial(_int8, images=images, io=io))

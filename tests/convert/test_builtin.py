@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from bitat_tf._keras import keras
 from bitat_tf.convert import audit, export_float, export_int8
+from bitat_tf.convert.prelu import prelu_to_convolution
 from bitat_tf.runtime import Runner
 
 
@@ -22,6 +24,29 @@ def test_an_int8_twin_computes_in_int8(tiny_teacher, images, io):
     # 8 bits a tensor through a dozen layers; a wrong range would be off by far more.
     assert np.median(np.abs(found - expected)) < 0.05 * scale
     assert len(flatbuffer) < len(export_float(tiny_teacher))
+
+
+def _prelu(slopes):
+    inputs = keras.Input((4, 4, 3))
+    layer = keras.layers.PReLU(shared_axes=(1, 2))
+    model = keras.Model(inputs, layer(inputs))
+    layer.set_weights([np.array(slopes, np.float32).reshape(1, 1, 3)])
+    return model
+
+
+def test_prelu_as_a_convolution_is_the_same_function():
+    model = _prelu([0.25, -0.5, 1.0])
+    images = np.random.default_rng(0).normal(size=(8, 4, 4, 3)).astype(np.float32)
+    rewritten = prelu_to_convolution(model)
+    assert not [layer for layer in rewritten.layers if isinstance(layer, keras.layers.PReLU)]
+    np.testing.assert_allclose(rewritten(images), model(images), atol=1e-6)  # float32 rounding
+    types = [op.type for op in audit(export_int8(model, images)).ops]
+    assert types == ["QUANTIZE", "DEPTHWISE_CONV_2D", "ADD", "DEQUANTIZE"]
+
+
+def test_a_slope_above_1_stays_a_prelu():
+    rewritten = prelu_to_convolution(_prelu([0.25, 1.5, 0.0]))
+    assert [type(layer).__name__ for layer in rewritten.layers] == ["InputLayer", "PReLU"]
 
 
 def test_the_same_images_give_the_same_bytes(tiny_teacher, images):
