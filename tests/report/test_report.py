@@ -20,10 +20,6 @@ def _files(folder) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def _numbers(line: str) -> list[str]:
-    return re.findall(r"[\d.,]*\d", line)
-
-
 def test_a_full_report_is_complete_and_readable(tmp_path, make_result):
     result = make_result()
     path = report.write(result, tmp_path)
