@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ bitat benchmark runs/cifar10-nano
   bitat benchmark runs/cifar10-nano --device android --threads 1 4 --profile
   bitat benchmark a.tflite --device android --binary lce_benchmark_model_android_arm64"""
 
+_HOST_NOTE = "Device: {}. Host figures say nothing about phones."
 _XNNPACK = {"on": (True,), "off": (False,), "both": (False, True)}
 
 
@@ -49,6 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="interpreter threads; on a phone several counts may be given "
         f"(default: the run's recipe's, or {host.threads})",
     )
+    parser.add_argument(
+        "--profile",
+        action="store_const",
+        const=True,
+        help="also the time of each operator; on a phone in one more run of each",
+    )
+    parser.add_argument("--data-dir", help="where TFDS finds the run's data set")
     _add_phone_arguments(parser.add_argument_group("on a phone"), phone)
 
 
@@ -73,12 +82,6 @@ def _add_phone_arguments(group: Any, default: bench.android.Options) -> None:
     )
     group.add_argument(
         "--rounds", type=int, help=f"interleaved starts of each (default: {default.rounds})"
-    )
-    group.add_argument(
-        "--profile",
-        action="store_const",
-        const=True,
-        help="run each once more with the profile of operators",
     )
     group.add_argument(
         "--cool-below",
@@ -114,7 +117,6 @@ _PHONE_ONLY = (
     "xnnpack",
     "cpu_mask",
     "rounds",
-    "profile",
     "cool_below",
     "max_wait",
     "timeout",
@@ -148,24 +150,49 @@ def _run_on_host(arguments: argparse.Namespace, console: Console) -> None:
     if arguments.threads is not None:
         (given["threads"],) = arguments.threads
     opened = _open_run(arguments, console)
-    if opened is not None:
-        config = dataclasses.replace(opened.recipe.benchmark, **given)
-        opened.recipe = dataclasses.replace(opened.recipe, benchmark=config)
-        records = opened.benchmark()
-        opened.report()
-    else:
-        config = BenchmarkConfig(**given)
-        records = bench.host.compare(_read(arguments), **dataclasses.asdict(config))
-    table = Table("model", "runtime", "threads", "median ms", "p10", "p90")
+    if opened is None:
+        _compare_files(arguments, BenchmarkConfig(**given))
+        return
+    config = dataclasses.replace(opened.recipe.benchmark, **given)
+    opened.recipe = dataclasses.replace(opened.recipe, benchmark=config)
+    records = opened.benchmark()
+    profiles = opened.profile() if arguments.profile else ()
+    table = Table(*report.COMPARISON_HEADER)
+    shown = dataclasses.replace(opened.result, android=())
+    for row in report.comparison_rows(shown):
+        table.add_row(*report.comparison_cells(row))
+    Console().print(table)
+    for profile in profiles:
+        print(
+            f"{profile.model}: operators {profile.sum_ms:.3f} ms in all, "
+            f"whole {profile.whole_ms:.3f} ms"
+        )
+    print(_HOST_NOTE.format(records[0].device))
+    print(f"Report: {opened.report()}")
+
+
+def _compare_files(arguments: argparse.Namespace, config: BenchmarkConfig) -> None:
+    flatbuffers = _read(arguments)
+    records = bench.host.compare(flatbuffers, **dataclasses.asdict(config))
+    table = Table("model", "runtime", "threads", "median ms", "p10", "p90", "memory MB")
     for record in records:
+        memory = "" if record.memory_mb is None else f"{record.memory_mb:.1f}"
         table.add_row(
-            record.model,
+            escape(record.model),
             record.runtime,
             str(record.threads),
             *(f"{ms:.3f}" for ms in (record.median_ms, record.p10_ms, record.p90_ms)),
+            memory,
         )
     Console().print(table)
-    print(f"Device: {records[0].device}. Host figures say nothing about phones.")
+    if arguments.profile:
+        table = Table("model", "operator", "count", "ms", "share")
+        for name, content in flatbuffers.items():
+            profile = bench.operators.profile(content, name=name)
+            for kind, count, ms, share in report.operator_rows(profile.operators):
+                table.add_row(escape(name), kind, count, ms, share)
+        Console().print(table)
+    print(_HOST_NOTE.format(records[0].device))
 
 
 def _open_run(arguments: argparse.Namespace, console: Console) -> Any:
@@ -173,9 +200,14 @@ def _open_run(arguments: argparse.Namespace, console: Console) -> Any:
     from bitat_tf.experiment import Run
 
     if len(arguments.models) == 1 and arguments.models[0].is_dir():
-        return Run.open(arguments.models[0], console=console)
+        overrides = []
+        if arguments.data_dir is not None:
+            overrides.append(f"data.data_dir={json.dumps(arguments.data_dir)}")  # JSON is YAML
+        return Run.open(arguments.models[0], overrides=overrides, console=console)
     if any(path.is_dir() for path in arguments.models):
         raise ValueError("Give one run directory, or .tflite files, not both.")
+    if arguments.data_dir is not None:
+        raise ValueError("--data-dir goes with a run directory; .tflite files need no data.")
     return None
 
 
@@ -188,7 +220,11 @@ def _run_on_phone(arguments: argparse.Namespace, console: Console) -> None:
     opened = _open_run(arguments, console)
     if opened is not None and arguments.out is not None:
         raise ValueError("--out goes with .tflite files; a run directory keeps its figures itself.")
-    flatbuffers = _read(arguments) if opened is None else opened.flatbuffers()
+    if opened is None:
+        flatbuffers = _read(arguments)
+    else:
+        opened.make_twins()
+        flatbuffers = opened.flatbuffers()
     if arguments.out is not None:
         arguments.out.mkdir(parents=True, exist_ok=True)
     latest: list[AndroidBenchmark] = []

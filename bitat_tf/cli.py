@@ -34,7 +34,9 @@ _EXAMPLES = {
     "convert": "bitat convert runs/cifar10-nano --ends int8\n"
     "  bitat convert student.keras --out model.tflite --images test.npy --report",
     "benchmark": benchmark_command.EXAMPLES,
-    "report": "bitat report runs/cifar10-nano",
+    "report": "bitat report runs/cifar10-nano\n"
+    "  bitat report runs/a runs/b --out runs/comparison\n"
+    "  bitat report --schema",
 }
 
 
@@ -165,8 +167,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     benchmark_command.add_arguments(benchmark)
 
-    report = _command(commands, "report", "write a run's report and figures again", _report)
-    report.add_argument("directory", type=Path, help="run directory")
+    report = _command(commands, "report", "write a run's report, or compare several", _report)
+    report.add_argument(
+        "directories", type=Path, nargs="*", metavar="RUN", help="run directory; several are merged"
+    )
+    report.add_argument(
+        "--out",
+        type=Path,
+        help="directory for several runs' comparison (default: runs/comparison)",
+    )
+    report.add_argument(
+        "--schema", action="store_true", help="print the JSON schema of report.json instead"
+    )
     return parser
 
 
@@ -217,8 +229,8 @@ def _demo(arguments: argparse.Namespace, console: Console) -> None:
     recipe = load_recipe("digits-demo", _overrides(arguments))
     run = _carry_out(recipe, arguments.out or Path("runs/demo"), arguments.overwrite, console)
     run.convert()
-    run.benchmark()
     run.score()
+    run.benchmark()
     _print_scores(run)
     print(f"Report: {run.report()}")
 
@@ -438,9 +450,39 @@ def _show_conversion(
 
 
 def _report(arguments: argparse.Namespace, console: Console) -> None:
+    from bitat_tf import report
     from bitat_tf.experiment import Run
 
-    print(f"Report: {Run.open(arguments.directory, console=console).report()}")
+    folders = arguments.directories
+    if arguments.schema:
+        _print_schema(folders)
+        return
+    if not folders:
+        raise UsageError("Give one run directory or several, or --schema.")
+    if len(folders) == 1 and arguments.out is None:
+        print(f"Report: {Run.open(folders[0], console=console).report()}")
+        return
+    names = [folder.resolve().name for folder in folders]
+    if len(set(names)) < len(names):  # then whole paths tell them apart
+        names = [str(folder) for folder in folders]
+    results = {
+        name: Run.open(folder, console=console).result
+        for name, folder in zip(names, folders, strict=True)
+    }
+    if len(results) < len(folders):
+        raise UsageError("Give each run directory once.")
+    out = arguments.out or Path("runs/comparison")
+    out.mkdir(parents=True, exist_ok=True)
+    print(f"Report: {report.write_comparison(results, out)}")
+
+
+def _print_schema(folders: Sequence[Path]) -> None:
+    from bitat_tf.record_schema import json_schema
+    from bitat_tf.results import RunResult
+
+    if folders:
+        raise UsageError("--schema takes no run directory.")
+    print(json.dumps(json_schema(RunResult), indent=2))
 
 
 if __name__ == "__main__":

@@ -13,16 +13,27 @@ from typing import Any
 
 from rich.console import Console
 
-from bitat_tf import bench, convert, data, machine, models, report, run_directory, runtime, train
+from bitat_tf import (
+    convert,
+    data,
+    deployment,
+    machine,
+    models,
+    report,
+    run_directory,
+    runtime,
+    train,
+)
 from bitat_tf._keras import keras, tf
 from bitat_tf.android_results import AndroidBenchmark
 from bitat_tf.config import Recipe, load_recipe
-from bitat_tf.files import write_bytes
 from bitat_tf.graph import binary_units
 from bitat_tf.loading import load_keras_model, read_flatbuffer
 from bitat_tf.records import to_mapping
 from bitat_tf.results import (
     CalibrationResult,
+    HostProfile,
+    LatencyRecord,
     ModelScore,
     ParityReport,
     RunResult,
@@ -32,7 +43,8 @@ from bitat_tf.results import (
 # Images per batch where only a forward pass is made.
 _EVALUATION_BATCH = 500
 
-FLOAT, ONE_SHOT, TRAINED, CONVERTED = "float", "one-shot calibrated", "trained", "converted"
+FLOAT, INT8, CONVERTED = "float", "int8", "converted"
+ONE_SHOT, TRAINED = "one-shot calibrated", "trained"
 
 
 class Run:
@@ -89,7 +101,7 @@ class Run:
         run._images = images
         run._check()
         run_directory.start(folder, recipe)
-        run._update()
+        run.keep()
         return run
 
     def _check(self) -> None:
@@ -173,8 +185,8 @@ class Run:
         return load_keras_model(run_directory.model_path(self.folder, name))
 
     def flatbuffer(self, name: str = "model") -> bytes:
-        """One of the run's flatbuffers: `"model"` or `"teacher"`."""
-        return read_flatbuffer(self.folder / f"{name}.tflite")
+        """One of the run's flatbuffers: `"model"`, `"teacher"` or `"teacher-int8"`."""
+        return read_flatbuffer(run_directory.flatbuffer_path(self.folder, name))
 
     def train_teacher(self) -> Any:
         """Train the float twin, and save it."""
@@ -194,13 +206,13 @@ class Run:
         )
         self._recompute_batchnorm(teacher, config.batch_size)
         run_directory.save_model(self.folder, "teacher", teacher)
-        self._update(teacher_curve=points)
+        self.keep(teacher_curve=points)
         return teacher
 
     def adopt_teacher(self, teacher: Any, curve: Sequence[TrainingPoint]) -> None:
         """Take a teacher that was trained elsewhere, with its curve."""
         run_directory.save_model(self.folder, "teacher", teacher)
-        self._update(teacher_curve=tuple(curve))
+        self.keep(teacher_curve=tuple(curve))
 
     def calibrate(self, teacher: Any) -> Any:
         """Binarize a student in closed form on the teacher's weights, and save it."""
@@ -215,7 +227,7 @@ class Run:
         )
         run_directory.save_model(self.folder, "calibrated", student)
         self._say(f"calibration: {result.images} images in {result.seconds:.1f} s")
-        self._update(calibration=result)
+        self.keep(calibration=result)
         return student
 
     def start_student(self, teacher: Any) -> Any:
@@ -261,10 +273,10 @@ class Run:
         )
         self._recompute_batchnorm(student, config.batch_size)
         run_directory.save_model(self.folder, "student", student)
-        self._update(student_curve=points, stages=tuple(stages.entered))
+        self.keep(student_curve=points, stages=tuple(stages.entered))
         if isinstance(stages, train.Stages) and stages.calibrations:
             # A progressive schedule calibrated stage by stage.
-            self._update(calibration=_merged(stages.calibrations))
+            self.keep(calibration=_merged(stages.calibrations))
         return student
 
     def _stages(self, student: Any, teacher: Any) -> train.Stages | train.Annealing:
@@ -294,16 +306,22 @@ class Run:
             if run_directory.model_path(self.folder, name).exists():
                 accuracy = self.accuracy(self.load_model(name))
                 scores.append(ModelScore(label, accuracy, self._twin_size(name)))
-        if (self.folder / "model.tflite").exists():
-            content = self.flatbuffer()
-            accuracy = self.accuracy(runtime.Runner(content))
-            scores.append(ModelScore(CONVERTED, accuracy, len(content)))
-        self._update(scores=tuple(scores))
+            if name == "teacher":
+                scores += self._score_flatbuffer(INT8, run_directory.INT8)
+        scores += self._score_flatbuffer(CONVERTED, "model")
+        self.keep(scores=tuple(scores))
         return self.result.scores
+
+    def _score_flatbuffer(self, label: str, name: str) -> list[ModelScore]:
+        """Its score, where it is there."""
+        if not run_directory.flatbuffer_path(self.folder, name).exists():
+            return []
+        content = self.flatbuffer(name)
+        return [ModelScore(label, self.accuracy(runtime.Runner(content)), len(content))]
 
     def _twin_size(self, name: str) -> int | None:
         """Size of a model's flatbuffer where it has one under its own name (the teacher)."""
-        path = self.folder / f"{name}.tflite"
+        path = run_directory.flatbuffer_path(self.folder, name)
         return path.stat().st_size if path.exists() else None
 
     def accuracy(self, model: Any, *, validation: bool = False) -> float:
@@ -341,78 +359,29 @@ class Run:
         ends: convert.Ends = "float32",
         io: convert.Ends = "float32",
     ) -> tuple[convert.Conversion, ParityReport]:
-        """Convert the trained student (and its teacher, for comparison), audit, check parity.
+        """Convert the trained student, and its teacher for comparison: `deployment.convert_run`."""
+        return deployment.convert_run(self, fold=fold, ends=ends, io=io)
 
-        With int8 ends the flatbuffer is compared with the Keras model whose ends are rounded
-        to int8, and not with the student: rounding in front of a sign is no error of the
-        conversion, and what it costs in accuracy `score` shows.
+    def benchmark(self) -> tuple[LatencyRecord, ...]:
+        """Host latency of binary, float and int8, interleaved: `deployment.benchmark`."""
+        return deployment.benchmark(self)
 
-        Args:
-            fold, ends, io: as in `convert.export`; the ranges of int8 ends come from the images
-                that calibration sees.
+    def profile(self) -> tuple[HostProfile, ...]:
+        """Host time of every operator of binary, float and int8: `deployment.profile`."""
+        return deployment.profile(self)
 
-        Returns:
-            The conversion, and how its flatbuffer agrees with Keras.
-
-        Raises:
-            convert.ConversionError: when the flatbuffer is not what was trained.
-        """
-        student = self.load_model("student")
-        for name in ("model.tflite", "teacher.tflite"):  # never beside another model's figures
-            (self.folder / name).unlink(missing_ok=True)
-        self._update(audit=None, parity=None, latency=(), android=(), scores=())
-        int8 = ends == "int8"
-        made = convert.convert_model(
-            student,
-            fold=fold,
-            ends=ends,
-            io=io,
-            calibration_images=self.calibration_array() if int8 else None,
-        )
-        config = self.recipe.convert
-        least = min(config.min_agreement, convert.MIN_AGREEMENT_INT8 if int8 else 1.0)
-        parity = convert.check_parity(
-            made.model if int8 else student,
-            made.flatbuffer,
-            self._test_images(config.parity_images),
-            min_agreement=least,
-        )
-        self._update(audit=made.audit, parity=parity)
-        if not parity.passed:
-            raise convert.ConversionError(
-                f"The flatbuffer agrees with Keras on {parity.agreement:.2%} of "
-                f"{parity.images} test images; at least {parity.min_agreement:.2%} is asked for. "
-                "No flatbuffer was written."
-            )
-        write_bytes(self.folder / "model.tflite", made.flatbuffer)
-        if run_directory.model_path(self.folder, "teacher").exists():
-            twin = convert.export_float(self.load_model("teacher"))
-            write_bytes(self.folder / "teacher.tflite", twin)
-        return made, parity
-
-    def benchmark(self) -> tuple[Any, ...]:
-        """Host latency of the flatbuffer beside its float twin, interleaved in one run."""
-        config = self.recipe.benchmark
-        records = bench.host.compare(
-            self.flatbuffers(),
-            warmup=config.warmup,
-            repeats=config.repeats,
-            threads=config.threads,
-        )
-        self._update(latency=records)
-        return records
+    def make_twins(self) -> None:
+        """Write the teacher's flatbuffers that are not there yet: `deployment.make_twins`."""
+        deployment.make_twins(self)
 
     def flatbuffers(self) -> dict[str, bytes]:
-        """The flatbuffer as `"binary"` and, where there is one, its twin as `"float"`."""
-        found = {"binary": self.flatbuffer()}
-        if (self.folder / "teacher.tflite").exists():
-            found["float"] = self.flatbuffer("teacher")
-        return found
+        """`"binary"`, `"float"` and `"int8"`, as far as they are there."""
+        return deployment.flatbuffers(self)
 
     def keep_android(self, benchmark: AndroidBenchmark) -> None:
         """Take a session on a phone into the figures, in place of that phone's last one."""
         others = [b for b in self.result.android if b.device.serial != benchmark.device.serial]
-        self._update(android=(*others, benchmark))
+        self.keep(android=(*others, benchmark))
 
     def report(self) -> Path:
         """Write report.md, report.json and the figures; returns the Markdown's path."""
@@ -476,16 +445,16 @@ class Run:
         """The images that calibration sees, as one array."""
         return tf.concat([images for images, _ in self._calibration_images()], axis=0).numpy()
 
-    def _test_images(self, count: int) -> Any:
+    def test_images(self, count: int) -> Any:
         """The first `count` test images as one array; 0 is all."""
         test = self.images.test(_EVALUATION_BATCH).unbatch()
         chosen = test.take(count) if count else test
         return tf.stack([image for image, _ in chosen]).numpy()
 
     def _timed(self, phase: str, seconds: float) -> None:
-        self._update(seconds={**self.result.seconds, phase: round(seconds, 1)})
+        self.keep(seconds={**self.result.seconds, phase: round(seconds, 1)})
 
-    def _update(self, **figures: Any) -> None:
+    def keep(self, **figures: Any) -> None:
         """Take new figures into the result, and keep them on disk."""
         self.result = dataclasses.replace(self.result, **figures)
         report.save(self.result, self.folder)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bitat_tf.android_results import AndroidBenchmark
+from bitat_tf.android_results import AndroidBenchmark, OperatorTime
 
 
 @dataclass(frozen=True)
@@ -169,6 +169,9 @@ class LatencyRecord:
         threads: interpreter threads.
         repeats: counted runs.
         median_ms, p10_ms, p90_ms: of the counted runs.
+        cores: that its process was bound to, e.g. `"1"`; empty where it was not.
+        memory_mb: growth of its process to its peak since before the model was loaded (MB of
+            2**20 bytes); None where the system does not tell.
     """
 
     model: str
@@ -179,6 +182,32 @@ class LatencyRecord:
     median_ms: float
     p10_ms: float
     p90_ms: float
+    cores: str = ""
+    memory_mb: float | None = None
+
+
+@dataclass(frozen=True)
+class HostProfile:
+    """The time of each operator of one model on the host.
+
+    Attributes:
+        model: a short name, as in `LatencyRecord`.
+        device, runtime, threads: as there.
+        whole_ms: median of whole inferences, timed between the operators in the same process.
+        operators: in execution order; each was timed alone, `share` is of their sum.
+    """
+
+    model: str
+    device: str
+    runtime: str
+    threads: int
+    whole_ms: float
+    operators: tuple[OperatorTime, ...]
+
+    @property
+    def sum_ms(self) -> float:
+        """Of all operators; near `whole_ms` where the measurement is sound."""
+        return sum(operator.average_ms for operator in self.operators)
 
 
 @dataclass(frozen=True)
@@ -224,6 +253,7 @@ class RunResult:
         scores: float teacher, one-shot calibrated, trained and converted network.
         audit, parity: of the converted flatbuffer; None before conversion.
         latency: host records.
+        profiles: time of each operator on the host.
         android: sessions on phones, the latest of each phone.
         seconds: wall time by phase.
     """
@@ -240,5 +270,6 @@ class RunResult:
     audit: AuditReport | None = None
     parity: ParityReport | None = None
     latency: tuple[LatencyRecord, ...] = ()
+    profiles: tuple[HostProfile, ...] = ()
     android: tuple[AndroidBenchmark, ...] = ()
     seconds: Mapping[str, Any] = field(default_factory=dict)

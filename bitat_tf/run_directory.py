@@ -5,7 +5,8 @@
     teacher.keras     the float twin
     calibrated.keras  the student straight after calibration, before training
     student.keras     the trained student
-    model.tflite      its flatbuffer; teacher.tflite is the float twin's
+    model.tflite      its flatbuffer; teacher.tflite and teacher-int8.tflite are the float
+                      twin's, in float32 and quantized after training
     logs/             TensorBoard
 
 While a model trains, and after a training that failed, NAME.checkpoint.keras beside them is
@@ -19,9 +20,16 @@ from typing import Any
 from bitat_tf.config import Recipe, save_recipe
 from bitat_tf.files import atomic_path
 
+# Name of the float twin's flatbuffer in int8.
+INT8 = "teacher-int8"
+
 _ARTEFACTS = (
     "report.json",
     "report.md",
+    "comparison.csv",
+    "comparison.png",
+    "operators.png",
+    "layers.png",
     "training.png",
     "calibration.png",
     "scores.png",
@@ -32,6 +40,7 @@ _ARTEFACTS = (
     "student.checkpoint.keras",
     "model.tflite",
     "teacher.tflite",
+    "teacher-int8.tflite",
 )
 
 
@@ -71,6 +80,11 @@ def start(folder: Path, recipe: Recipe) -> None:
 def model_path(folder: Path, name: str) -> Path:
     """Where a finished Keras model lies: `"teacher"`, `"calibrated"` or `"student"`."""
     return folder / f"{name}.keras"
+
+
+def flatbuffer_path(folder: Path, name: str) -> Path:
+    """Where a flatbuffer lies: `"model"`, `"teacher"` or `INT8`."""
+    return folder / f"{name}.tflite"
 
 
 def checkpoint_path(folder: Path, name: str) -> Path:

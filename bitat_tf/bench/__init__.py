@@ -1,5 +1,5 @@
 """Latency of flatbuffers: on the host, and on a phone."""
 
-from bitat_tf.bench import android, host
+from bitat_tf.bench import android, host, operators
 
-__all__ = ["android", "host"]
+__all__ = ["android", "host", "operators"]

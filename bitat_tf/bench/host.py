@@ -1,19 +1,21 @@
 """Latency on this machine, which says nothing about phones.
 
-Only ratios within one run mean something: models compared are timed in turn, A B A B, so that
-whatever else the machine does hits all of them alike, and quantiles stand for the mean.
+Only ratios within one run mean something. So each model has a process of its own, all are bound
+to the same core, and they are timed in turn, A B A B: whatever else the machine does hits all of
+them alike. Quantiles stand for the mean.
 """
 
-import time
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from bitat_tf.machine import processor
 from bitat_tf.results import LatencyRecord
-from bitat_tf.runtime import Runner
+from bitat_tf.runtime import Runner, Stopwatch, spare_cores, uses_lce
 
-_SEED = 0
+# A turn begins with one inference that is not counted: the others have emptied the caches.
+_TURN = 5
 
 
 def measure(
@@ -45,11 +47,13 @@ def compare(
 ) -> tuple[LatencyRecord, ...]:
     """Time several flatbuffers in turn, within one run, each on a batch of 1.
 
+    A turn is five counted inferences of one model, after one that is not counted.
+
     Args:
         flatbuffers: name -> content of a `.tflite` file.
-        warmup: runs of each that are not counted.
+        warmup: runs of each that are not counted, before the first turn.
         repeats: counted runs of each.
-        threads: of each interpreter.
+        threads: of each interpreter; the processes are bound to as many cores, if there are.
 
     Returns:
         A record for each, in the given order.
@@ -58,21 +62,38 @@ def compare(
         ValueError: on a number out of range, no flatbuffer, and where `runtime.Runner` refuses
             one.
     """
-    _check_count("warmup", warmup, 0)
-    _check_count("repeats", repeats, 1)
+    check_count("warmup", warmup, 0)
+    check_count("repeats", repeats, 1)
     if not flatbuffers:
         raise ValueError("`flatbuffers` must hold at least one. Received: none")
-    runners = {name: Runner(content, threads=threads) for name, content in flatbuffers.items()}
-    images = {name: _image(runner) for name, runner in runners.items()}
-    times_ms: dict[str, list[float]] = {name: [] for name in runners}
-    for repeat in range(warmup + repeats):
-        for name, runner in runners.items():
-            start = time.perf_counter_ns()
-            runner.invoke(images[name])
-            elapsed_ms = (time.perf_counter_ns() - start) / 1e6
-            if repeat >= warmup:
-                times_ms[name].append(elapsed_ms)
-    return tuple(_record(name, runners[name], times) for name, times in times_ms.items())
+    kernels = {n: Runner(content, threads=threads).runtime for n, content in flatbuffers.items()}
+    cores = spare_cores(threads)
+    with contextlib.ExitStack() as stack:
+        watches = {
+            name: stack.enter_context(watch(content, threads, cores))
+            for name, content in flatbuffers.items()
+        }
+        times_ms = _in_turn(watches, warmup, repeats)
+        return tuple(
+            _record(name, kernels[name], threads, cores, times_ms[name], stopwatch.memory_mb())
+            for name, stopwatch in watches.items()
+        )
+
+
+def watch(flatbuffer: bytes, threads: int, cores: Sequence[int]) -> Stopwatch:
+    """A stopwatch with one flatbuffer loaded, on the interpreter that `runtime.Runner` takes."""
+    stopwatch = Stopwatch(interpreter(flatbuffer), threads=threads, cores=cores)
+    try:
+        stopwatch.load(flatbuffer)
+    except BaseException:
+        stopwatch.close()
+        raise
+    return stopwatch
+
+
+def interpreter(flatbuffer: bytes) -> str:
+    """`"lce"` where a flatbuffer needs it, else `"tflite"`."""
+    return "lce" if uses_lce(flatbuffer) else "tflite"
 
 
 def device_name() -> str:
@@ -80,26 +101,40 @@ def device_name() -> str:
     return f"host: {processor()}"
 
 
-def _image(runner: Runner) -> np.ndarray:
-    """Noise: kernels may take shortcuts for zeros."""
-    image = np.random.default_rng(_SEED).normal(size=(1, *runner.input_shape))
-    return runner.prepare(image.astype(np.float32))
+def check_count(name: str, value: int, least: int) -> None:
+    """Raise a ValueError unless `value` is an integer of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"`{name}` must be an integer of at least {least}. Received: {value!r}")
 
 
-def _record(name: str, runner: Runner, times_ms: list[float]) -> LatencyRecord:
+def _in_turn(watches: Mapping[str, Stopwatch], warmup: int, repeats: int) -> dict[str, list[float]]:
+    times_ms: dict[str, list[float]] = {name: [] for name in watches}
+    for stopwatch in watches.values():
+        stopwatch.run(warmup)
+    for done in range(0, repeats, _TURN):
+        for name, stopwatch in watches.items():
+            times_ms[name] += stopwatch.run(1 + min(_TURN, repeats - done))[1:]
+    return times_ms
+
+
+def _record(
+    name: str,
+    runtime: str,
+    threads: int,
+    cores: Sequence[int],
+    times_ms: Sequence[float],
+    memory_mb: float | None,
+) -> LatencyRecord:
     p10, median, p90 = (float(q) for q in np.quantile(times_ms, (0.1, 0.5, 0.9)))
     return LatencyRecord(
         model=name,
         device=device_name(),
-        runtime=runner.runtime,
-        threads=runner.threads,
+        runtime=runtime,
+        threads=threads,
         repeats=len(times_ms),
         median_ms=median,
         p10_ms=p10,
         p90_ms=p90,
+        cores=",".join(map(str, cores)),
+        memory_mb=memory_mb,
     )
-
-
-def _check_count(name: str, value: int, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"`{name}` must be an integer of at least {least}. Received: {value!r}")

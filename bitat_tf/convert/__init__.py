@@ -4,13 +4,13 @@
 """
 
 from bitat_tf.convert.audit import audit
+from bitat_tf.convert.builtin import export_float, export_int8
 from bitat_tf.convert.export import (
     Conversion,
     ConversionError,
     Ends,
     convert_model,
     export,
-    export_float,
 )
 from bitat_tf.convert.fold import fold, fold_with_report
 from bitat_tf.convert.kernels import binary_kernels
@@ -28,6 +28,7 @@ __all__ = [
     "convert_model",
     "export",
     "export_float",
+    "export_int8",
     "fold",
     "fold_with_report",
     "strip",

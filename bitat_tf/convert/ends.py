@@ -112,9 +112,8 @@ def _borders(network: Network, node: Node) -> tuple[TensorId, TensorId]:
     return node.inputs[0], reader.output if reader is not None and fused else node.output
 
 
-def _ranges(
-    model: Any, tensors: list[TensorId], images: np.ndarray
-) -> dict[TensorId, tuple[float, float]]:
+def check_images(model: Any, images: np.ndarray) -> None:
+    """Raise a ValueError unless `calibration_images` fit the model's input and are finite."""
     expected = tuple(model.input_shape[1:])
     if getattr(images, "ndim", 0) != 4 or images.shape[1:] != expected or not len(images):
         shape = getattr(images, "shape", type(images).__name__)
@@ -122,6 +121,14 @@ def _ranges(
             f"`calibration_images` must have shape (n, {', '.join(map(str, expected))}). "
             f"Received: {shape}"
         )
+    if not np.isfinite(images).all():
+        raise ValueError("`calibration_images` must be finite. Received: NaN or infinite values")
+
+
+def _ranges(
+    model: Any, tensors: list[TensorId], images: np.ndarray
+) -> dict[TensorId, tuple[float, float]]:
+    check_images(model, images)
     graph = Graph(model)
     limits: dict[TensorId, list[np.ndarray]] = {tensor: [] for tensor in tensors}
     for start in range(0, len(images), _BATCH):

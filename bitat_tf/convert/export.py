@@ -27,7 +27,10 @@ _SHORT_NAME = "net"
 Ends = Literal["float32", "int8"]
 
 # What a successful conversion prints in native code, whatever the log level.
-_NOISE = r"^[WI]0000 |^WARNING: All log messages before absl::InitializeLog"
+_NOISE = (
+    r"^[WI]0000 |^WARNING: All log messages before absl::InitializeLog"
+    r"|^fully_quantize: |^INFO: Created TensorFlow Lite XNNPACK delegate"
+)
 
 
 class ConversionError(ValueError):
@@ -104,7 +107,7 @@ def convert_model(
             f"`model` ({model.name!r}) has no binary convolution. Give the binary student, or "
             "use `export_float` for a float network."
         )
-    _check(plain)
+    check_plain(plain)
     deployed, steps = fold_with_report(plain) if fold else (plain, ())
     intended = binary_kernels(deployed)
     lost = lost_kernels(trained, intended)
@@ -118,7 +121,7 @@ def convert_model(
         deployed, int8 = quantize_ends(deployed, calibration_images)
     # `convert_keras_model` would do the same, but on an error it falls back to another route
     # and drops the reason.
-    flatbuffer = _convert(deployed, functools.partial(_lce, io=io))
+    flatbuffer = convert_plain(deployed, functools.partial(_lce, io=io))
     report = audit(flatbuffer, intended)
     if report.missing:
         raise ConversionError(
@@ -159,42 +162,21 @@ def _check_int8(flatbuffer: bytes, layers: tuple[str, ...], io: str, report: Aud
         )
 
 
-def export_float(model: Any, *, fold: bool = True) -> bytes:
-    """Convert a float model, such as the float twin, to an ordinary TFLite flatbuffer.
-
-    Args:
-        model: functional or Sequential, without binary convolutions.
-        fold: as in `export`, so that a baseline has every advantage that a binary model has.
-
-    Returns:
-        The flatbuffer, for float32 images (1, height, width, channels).
-
-    Raises:
-        ConversionError: when the converter fails or its flatbuffer does not run.
-        ValueError: when the model has a binary convolution, unknown spatial dimensions or other
-            precision than float32.
-    """
-    plain = strip(model)
-    binary = binary_kernels(plain)
-    if binary:
-        raise ValueError(
-            f"`model` ({model.name!r}) has binary convolutions, such as {next(iter(binary))!r}. "
-            "Use `export`."
-        )
-    _check(plain)
-    return _convert(fold_with_report(plain)[0] if fold else plain, _tflite)
-
-
 def _lce(folder: str, io: str) -> bytes:
     kind = tf.as_dtype(io)
     return lce.convert_saved_model(folder, inference_input_type=kind, inference_output_type=kind)
 
 
-def _tflite(folder: str) -> bytes:
-    return tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+def convert_plain(plain: Any, converter: Callable[[str], bytes]) -> bytes:
+    """Convert a model of plain layers by way of a SavedModel, and run the outcome once.
 
+    Args:
+        plain: of fixed size and float32 (`check_plain`).
+        converter: path of a SavedModel -> flatbuffer.
 
-def _convert(plain: Any, converter: Callable[[str], bytes]) -> bytes:
+    Raises:
+        ConversionError: when the converter fails or its flatbuffer does not run.
+    """
     named = keras.Model(plain.inputs, plain.outputs, name=_SHORT_NAME)
     # Not Model.save: it warns of metrics that an uncompiled model does not have.
     with tempfile.TemporaryDirectory() as folder, held_stderr(_NOISE):
@@ -216,7 +198,8 @@ def _check_runs(plain: Any, flatbuffer: bytes) -> None:
         raise ConversionError(f"{plain.name!r} was converted, but does not run: {err}") from err
 
 
-def _check(plain: Any) -> None:
+def check_plain(plain: Any) -> None:
+    """Raise a ValueError unless the model has a fixed size and is float32 throughout."""
     for tensor in plain.inputs:
         if None in tensor.shape[1:]:
             raise ValueError(

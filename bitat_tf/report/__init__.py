@@ -6,28 +6,41 @@ shows a figure that is not there.
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from bitat_tf.android_results import AndroidBenchmark
 from bitat_tf.files import write_text
 from bitat_tf.records import from_json, to_json
 from bitat_tf.report import phone
+from bitat_tf.report.comparison import HEADER as COMPARISON_HEADER
+from bitat_tf.report.comparison import ComparisonRow, comparison_rows, render_comparison, to_csv
+from bitat_tf.report.comparison import cells as comparison_cells
 from bitat_tf.report.conversion import HEADER, conversion_rows, render_conversion
 from bitat_tf.report.markdown import render
+from bitat_tf.report.phone import operator_rows
 from bitat_tf.results import RunResult
 
 __all__ = [
+    "COMPARISON_HEADER",
     "HEADER",
+    "ComparisonRow",
+    "comparison_cells",
+    "comparison_rows",
     "conversion_rows",
     "load",
+    "operator_rows",
     "render",
     "render_conversion",
     "save",
     "write",
+    "write_comparison",
     "write_phone",
 ]
 
 _JSON, _MARKDOWN = "report.json", "report.md"
+COMPARISON_CSV, COMPARISON_MARKDOWN = "comparison.csv", "comparison.md"
+COMPARISON_JSON = "comparison.json"
 PHONE_JSON, PHONE_MARKDOWN = "benchmark.json", "benchmark.md"
 
 
@@ -58,7 +71,7 @@ def save(result: RunResult, folder: str | os.PathLike[str]) -> Path:
 
 
 def write(result: RunResult, folder: str | os.PathLike[str]) -> Path:
-    """Write `report.json`, the figures and `report.md`.
+    """Write `report.json`, `comparison.csv`, the figures and `report.md`.
 
     Args:
         result: what to report.
@@ -76,9 +89,48 @@ def write(result: RunResult, folder: str | os.PathLike[str]) -> Path:
 
     folder = Path(folder)
     save(result, folder)
+    rows = comparison_rows(result)
+    if rows:
+        write_text(folder / COMPARISON_CSV, to_csv(rows))
+    else:
+        (folder / COMPARISON_CSV).unlink(missing_ok=True)
     drawn = figures.write(result, folder)
     path = folder / _MARKDOWN
     write_text(path, render(result, drawn))
+    return path
+
+
+def write_comparison(results: Mapping[str, RunResult], folder: str | os.PathLike[str]) -> Path:
+    """Write several runs side by side: `comparison.json`, `.csv`, `.png` and `.md`.
+
+    Args:
+        results: name of a run -> its result.
+        folder: an existing directory.
+
+    Returns:
+        The path of the Markdown.
+
+    Raises:
+        ValueError: when no run has a latency.
+        OSError: when the directory cannot be written.
+    """
+    from bitat_tf.report import charts, drawing  # matplotlib takes its time to import
+
+    folder = Path(folder)
+    rows = [row for name, result in results.items() for row in comparison_rows(result, name)]
+    if not rows:
+        raise ValueError(
+            "`results` must hold a run with a latency; make one with `bitat benchmark`. Received: "
+            f"{', '.join(results) or 'no run'}"
+        )
+    write_text(folder / COMPARISON_JSON, to_json(rows))
+    write_text(folder / COMPARISON_CSV, to_csv(rows))
+    drawn = drawing.write_figures({charts.COMPARISON: charts.draw_comparison(rows)}, folder)
+    figure = f"\n\n![Accuracy against latency]({charts.COMPARISON})" if drawn else ""
+    without = [name for name, result in results.items() if not comparison_rows(result, name)]
+    note = f"\n\nWithout a latency: {', '.join(without)}." if without else ""
+    path = folder / COMPARISON_MARKDOWN
+    write_text(path, f"# Float, int8 and binary\n\n{render_comparison(rows)}{note}{figure}\n")
     return path
 
 

@@ -1,7 +1,4 @@
-"""The report's figures, drawn with matplotlib's objects: no pyplot, no state outside.
-
-Colours are Okabe and Ito's, which colour-blind readers tell apart.
-"""
+"""The report's figures of training, calibration and accuracy; others are in `charts`."""
 
 import math
 from collections.abc import Sequence
@@ -9,18 +6,24 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from bitat_tf.files import atomic_path
+from bitat_tf.report import charts
+from bitat_tf.report.drawing import (
+    BLUE,
+    DARK,
+    GREEN,
+    GREY,
+    ORANGE,
+    SKY,
+    new_figure,
+    style,
+    write_figures,
+)
 from bitat_tf.results import CalibrationResult, ModelScore, RunResult, StageRecord, TrainingPoint
 
 TRAINING, CALIBRATION, SCORES = "training.png", "calibration.png", "scores.png"
 
-_BLUE, _ORANGE, _GREEN, _SKY = "#0072B2", "#E69F00", "#009E73", "#56B4E9"
-_GREY, _DARK = "#8C8C8C", "#333333"
-_DPI = 120
-_WIDTH = 10.0  # inches; every figure has the width of the page
 _LAYERS_PER_ROW = 20  # more would make the rotated names touch
 _NAME_LENGTH = 26
 _LABELLED_STAGES = 5  # more labels would overlap; then only the first and the last have one
@@ -37,29 +40,9 @@ def write(result: RunResult, folder: Path) -> tuple[str, ...]:
         TRAINING: draw_training(result) if result.teacher_curve or result.student_curve else None,
         CALIBRATION: draw_calibration(calibration) if calibration and calibration.layers else None,
         SCORES: draw_scores(result.scores) if result.scores else None,
+        **charts.draw_all(result),
     }
-    for name, figure in figures.items():
-        if figure is None:
-            (folder / name).unlink(missing_ok=True)
-        else:
-            with atomic_path(folder / name) as temporary:
-                figure.savefig(temporary, format="png", dpi=_DPI)
-    return tuple(name for name, figure in figures.items() if figure is not None)
-
-
-def _new(height: float) -> Figure:
-    """An empty figure as wide as the page; `height` in inches."""
-    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)  # inches
-    return Figure(figsize=(_WIDTH, height), layout=layout)
-
-
-def _style(axes: Any, grid: str = "y") -> None:
-    """Few lines: no box, a pale grid behind the data."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_GREY)
-    axes.tick_params(color=_GREY, labelcolor=_DARK, labelsize=9)
-    axes.grid(axis=grid, color="#E3E3E3", linewidth=0.8)
-    axes.set_axisbelow(True)
+    return write_figures(figures, folder)
 
 
 def draw_training(result: RunResult) -> Figure:
@@ -72,16 +55,16 @@ def draw_training(result: RunResult) -> Figure:
         )
         if points
     ]
-    figure = _new(6.4)
+    figure = new_figure(6.4)
     grid = figure.subplots(2, len(curves), sharex="col", sharey="row", squeeze=False)
     for column, (name, points, stages) in enumerate(curves):
         loss, accuracy = grid[:, column]
         _draw_loss(loss, points)
         _draw_accuracy(accuracy, points)
         for axes in (loss, accuracy):
-            _style(axes)
+            style(axes)
             _mark_stages(axes, stages, labelled=axes is loss)
-        loss.set_title(name, fontsize=12, color=_DARK, loc="left", pad=24)
+        loss.set_title(name, fontsize=12, color=DARK, loc="left", pad=24)
         accuracy.set_xlabel("step")
         accuracy.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         accuracy.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
@@ -94,16 +77,16 @@ def draw_training(result: RunResult) -> Figure:
 
 def _draw_loss(axes: Any, points: Sequence[TrainingPoint]) -> None:
     steps = [point.step for point in points]
-    axes.plot(steps, [point.loss for point in points], color=_BLUE, linewidth=1.6)
+    axes.plot(steps, [point.loss for point in points], color=BLUE, linewidth=1.6)
     if len(points) == 1:
-        axes.plot(steps, [points[0].loss], "o", color=_BLUE, markersize=4)
+        axes.plot(steps, [points[0].loss], "o", color=BLUE, markersize=4)
 
 
 def _draw_accuracy(axes: Any, points: Sequence[TrainingPoint]) -> None:
     steps = [point.step for point in points]
     marker = "o" if len(points) == 1 else None
     accuracies = [point.accuracy for point in points]
-    axes.plot(steps, accuracies, color=_BLUE, linewidth=1.6, marker=marker, label="training")
+    axes.plot(steps, accuracies, color=BLUE, linewidth=1.6, marker=marker, label="training")
     measured = [
         (point.step, point.validation_accuracy)
         for point in points
@@ -112,7 +95,7 @@ def _draw_accuracy(axes: Any, points: Sequence[TrainingPoint]) -> None:
     if measured:
         axes.plot(
             *zip(*measured, strict=True),
-            color=_ORANGE,
+            color=ORANGE,
             linewidth=1.6,
             marker="o",
             markersize=4,
@@ -126,7 +109,7 @@ def _mark_stages(axes: Any, stages: Sequence[StageRecord], *, labelled: bool) ->
     for index, stage in enumerate(stages):
         axes.axvline(
             stage.step,
-            color=_GREY,
+            color=GREY,
             linestyle=(0, (4, 3)),
             linewidth=1 if few else 0.6,
             alpha=1 if few else 0.6,
@@ -144,7 +127,7 @@ def _mark_stages(axes: Any, stages: Sequence[StageRecord], *, labelled: bool) ->
             ha="left" if left else "center",
             va="bottom",
             fontsize=8.5,
-            color=_DARK,
+            color=DARK,
         )
 
 
@@ -153,12 +136,12 @@ def draw_calibration(calibration: CalibrationResult) -> Figure:
     layers = calibration.layers
     rows = math.ceil(len(layers) / _LAYERS_PER_ROW)
     per_row = math.ceil(len(layers) / rows)
-    figure = _new(0.6 + 3.6 * rows)
+    figure = new_figure(0.6 + 3.6 * rows)
     grid = figure.subplots(rows, 1, squeeze=False, sharey=True)[:, 0]
     series = (
-        ("before: sign(W)", _GREY, [layer.unexplained_sign for layer in layers]),
-        ("after compensation", _BLUE, [layer.unexplained_binary for layer in layers]),
-        ("floor: real weights W*", _SKY, [layer.unexplained_real for layer in layers]),
+        ("before: sign(W)", GREY, [layer.unexplained_sign for layer in layers]),
+        ("after compensation", BLUE, [layer.unexplained_binary for layer in layers]),
+        ("floor: real weights W*", SKY, [layer.unexplained_real for layer in layers]),
     )
     for row, axes in enumerate(grid):
         some = slice(row * per_row, (row + 1) * per_row)
@@ -169,7 +152,7 @@ def draw_calibration(calibration: CalibrationResult) -> Figure:
         axes.set_xticks(range(len(names)), names, rotation=50, ha="right", rotation_mode="anchor")
         axes.set_xlim(-0.6, per_row - 0.4)
         axes.set_ylabel("unexplained share\nof the target's variance")
-        _style(axes)
+        style(axes)
     grid[0].set_ylim(bottom=0)
     figure.legend(
         *grid[0].get_legend_handles_labels(),
@@ -191,21 +174,21 @@ def _short(name: str) -> str:
 
 def draw_scores(scores: Sequence[ModelScore]) -> Figure:
     """Test accuracy and size of each model, side by side, with their numbers."""
-    figure = _new(1.2 + 0.55 * len(scores))
+    figure = new_figure(1.2 + 0.55 * len(scores))
     accuracy, size = figure.subplots(1, 2, sharey=True)
-    colors = [(_GREY, _ORANGE, _BLUE, _GREEN)[min(i, 3)] for i in range(len(scores))]
+    colors = [(GREY, ORANGE, BLUE, GREEN)[min(i, 3)] for i in range(len(scores))]
     shares = [None if s.test_accuracy is None else 100 * s.test_accuracy for s in scores]
     _bars(accuracy, shares, colors, "{:.1f} %")
     accuracy.set_xlim(0, 120)  # room for the number beside a full bar
     accuracy.set_xticks(range(0, 101, 20))
-    accuracy.set_title("Test accuracy (%)", fontsize=11, loc="left", color=_DARK)
+    accuracy.set_title("Test accuracy (%)", fontsize=11, loc="left", color=DARK)
     sizes = [None if s.size_bytes is None else s.size_bytes / 1024 for s in scores]
     _bars(size, sizes, colors, "{:,.1f} KiB")
-    size.set_title("Size of the file (KiB)", fontsize=11, loc="left", color=_DARK)
+    size.set_title("Size of the file (KiB)", fontsize=11, loc="left", color=DARK)
     accuracy.set_yticks(range(len(scores)), [score.model for score in scores])
     accuracy.invert_yaxis()
     for axes in (accuracy, size):
-        _style(axes, grid="x")
+        style(axes, grid="x")
         axes.tick_params(axis="y", length=0, labelsize=10)
     return figure
 
@@ -223,5 +206,5 @@ def _bars(axes: Any, values: Sequence[float | None], colors: Sequence[str], text
             textcoords="offset points",
             va="center",
             fontsize=10,
-            color=_GREY if value is None else _DARK,
+            color=GREY if value is None else DARK,
         )

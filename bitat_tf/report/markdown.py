@@ -8,11 +8,12 @@ from typing import Any
 import yaml
 
 from bitat_tf.records import to_mapping
-from bitat_tf.report import phone
+from bitat_tf.report import comparison, phone
 from bitat_tf.report.tables import table
 from bitat_tf.results import (
     AuditReport,
     CalibrationResult,
+    HostProfile,
     LatencyRecord,
     ModelScore,
     ParityReport,
@@ -34,9 +35,11 @@ def render(result: RunResult, figures: Collection[str] = ()) -> str:
         _scores(result.scores, "scores.png" in figures),
         _training(result, "training.png" in figures),
         _calibration(result.calibration, "calibration.png" in figures),
-        _audit(result.audit),
+        _comparison_section(result, "comparison.png" in figures),
+        _audit(result.audit, "layers.png" in figures),
         _parity(result.parity),
         _latency(result.latency),
+        _operators(result.profiles, "operators.png" in figures),
         *map(phone.section, result.android),
         _origin(result),
     ]
@@ -137,7 +140,7 @@ def _calibration(calibration: CalibrationResult | None, drawn: bool) -> str:
     return f"{title}\n\n{text}{figure}\n\n{table(header, rows)}"
 
 
-def _audit(audit: AuditReport | None) -> str:
+def _audit(audit: AuditReport | None, drawn: bool) -> str:
     title = "## Converted flatbuffer"
     if audit is None:
         return f"{title}\n\nThis run was not converted."
@@ -162,6 +165,7 @@ def _audit(audit: AuditReport | None) -> str:
     return (
         f"{title}\n\n{verdict}\n\n{table(('flatbuffer', ''), facts)}\n\n"
         f"{table(('operator', 'count'), counted)}"
+        f"{_figure('Where the multiply-accumulates are', 'layers.png', drawn)}"
     )
 
 
@@ -186,48 +190,50 @@ def _parity(parity: ParityReport | None) -> str:
     return f"{title}\n\n{text}\n\n{table(header, [('relative error', *values)])}"
 
 
+def _comparison_section(result: RunResult, drawn: bool) -> str:
+    rows = comparison.comparison_rows(result)
+    title = "## Float, int8 and binary"
+    if not rows:
+        return f"{title}\n\nNo latency was measured."
+    figure = _figure("Accuracy against latency", "comparison.png", drawn)
+    return f"{title}\n\n{comparison.render_comparison(rows)}{figure}"
+
+
 def _latency(records: Sequence[LatencyRecord]) -> str:
+    """How the host's figures were taken; they themselves stand in the comparison."""
     title = "## Latency on the host"
     if not records:
         return f"{title}\n\nNo latency was measured."
-    header = (
-        "model",
-        "device",
-        "runtime",
-        "threads",
-        "runs",
-        "median ms",
-        "10-90 % ms",
-        "float / this",
-    )
+    header = ("model", "runtime", "threads", "bound to cores", "runs", "median ms", "10-90 % ms")
     rows = [
         (
             record.model,
-            record.device,
             record.runtime,
             str(record.threads),
+            record.cores or "none",
             str(record.repeats),
             f"{record.median_ms:.3f}",
             f"{record.p10_ms:.3f} - {record.p90_ms:.3f}",
-            _ratio(record, records),
         )
         for record in records
     ]
-    warning = (
-        "**The host's figures say nothing about phones: other processors, other kernels.**\n\n"
-        if any(record.device.startswith("host") for record in records)
-        else ""
-    )
-    return f"{title}\n\n{warning}{table(header, rows)}"
+    devices = ", ".join(dict.fromkeys(record.device for record in records))
+    return f"{title}\n\nDevice: {devices}.\n\n{table(header, rows)}"
 
 
-def _ratio(record: LatencyRecord, records: Sequence[LatencyRecord]) -> str:
-    """Median of the float model in the same setting, divided by this record's."""
-    for other in records:
-        same = (other.device, other.threads) == (record.device, record.threads)
-        if other.model == "float" and same and record.median_ms > 0:
-            return f"{other.median_ms / record.median_ms:.2f}"
-    return "no float figure"
+def _operators(profiles: Sequence[HostProfile], drawn: bool) -> str:
+    title = "## Operators on the host"
+    if not profiles:
+        return f"{title}\n\nNot measured; `bitat benchmark RUN --profile` does it."
+    parts = [title, comparison.HOST_WARNING]
+    for profile in profiles:
+        share = profile.sum_ms / profile.whole_ms if profile.whole_ms > 0 else 0.0
+        parts.append(
+            f"{profile.model}: each operator timed alone, {profile.sum_ms:.3f} ms in all, "
+            f"{share:.0%} of the whole inference's {profile.whole_ms:.3f} ms:"
+        )
+        parts.append(phone.operator_table(profile.operators))
+    return "\n\n".join(parts) + _figure("Time by operator", "operators.png", drawn)
 
 
 def _origin(result: RunResult) -> str:

@@ -9,6 +9,7 @@ from bitat_tf.android_results import (
     CoreRecord,
     DeviceRecord,
     HeatRecord,
+    OperatorTime,
     RoundRecord,
 )
 from bitat_tf.report.tables import table
@@ -167,19 +168,27 @@ def _ratio(record: AndroidRecord, records: Sequence[AndroidRecord]) -> str:
 
 
 def _operators(record: AndroidRecord) -> str:
-    """Time by type of operator; every single one is in the JSON record."""
-    kinds: dict[str, list[float]] = {}
-    for operator in record.operators:
-        kinds.setdefault(operator.type, []).append(operator.average_ms)
-    total = sum(sum(times) for times in kinds.values())
-    rows = [
-        (kind, str(len(times)), f"{sum(times):.3f}", _share(sum(times), total))
-        for kind, times in sorted(kinds.items(), key=lambda item: -sum(item[1]))
-    ]
     peak = "" if record.memory_peak_mb is None else f", peak memory {record.memory_peak_mb:.1f} MB"
     setting = f"{record.threads} threads, kernel {record.kernel}, XNNPACK {_xnnpack(record)}"
     title = f"Operators of {record.model} ({setting}; a run of its own, with the profiler{peak}):"
-    return f"{title}\n\n{table(('operator', 'count', 'ms', 'share'), rows)}"
+    return f"{title}\n\n{operator_table(record.operators)}"
+
+
+def operator_rows(operators: Sequence[OperatorTime]) -> list[tuple[str, str, str, str]]:
+    """Type, count, milliseconds and share of each type of operator, the slowest first."""
+    kinds: dict[str, list[float]] = {}
+    for operator in operators:
+        kinds.setdefault(operator.type, []).append(operator.average_ms)
+    total = sum(sum(times) for times in kinds.values())
+    return [
+        (kind, str(len(times)), f"{sum(times):.3f}", _share(sum(times), total))
+        for kind, times in sorted(kinds.items(), key=lambda item: -sum(item[1]))
+    ]
+
+
+def operator_table(operators: Sequence[OperatorTime]) -> str:
+    """Time by type of operator; every single one is in the JSON record."""
+    return table(("operator", "count", "ms", "share"), operator_rows(operators))
 
 
 def _share(part: float, whole: float) -> str:

@@ -21,12 +21,15 @@ from bitat_tf.runtime.schema import (
     uses_lce,
     verify,
 )
+from bitat_tf.runtime.stopwatch import Stopwatch, spare_cores
 
 __all__ = [
     "Runner",
+    "Stopwatch",
     "operator_name",
     "probe",
     "read",
+    "spare_cores",
     "tensor_shape",
     "type_name",
     "uses_lce",

@@ -1,4 +1,5 @@
 import itertools
+import os
 
 import pytest
 
@@ -34,26 +35,44 @@ def test_compared_models_keep_their_order_and_runtimes(flatbuffers):
     assert "TFLite" in records[1].runtime
 
 
-def test_models_run_in_turn_and_warm_up_is_not_counted(flatbuffers, monkeypatch):
+def test_models_run_in_turn_and_the_first_of_a_turn_is_not_counted(flatbuffers, monkeypatch):
     order = []
 
-    class Recorded(host.Runner):
-        def invoke(self, image):
-            order.append(self)
-            return super().invoke(image)
+    class Recorded(host.Stopwatch):
+        def run(self, count, index=0):
+            order.append((self, count))
+            return super().run(count, index)
 
-    monkeypatch.setattr(host, "Runner", Recorded)
-    records = host.compare(flatbuffers, warmup=2, repeats=3)
-    assert len(order) == 2 * (2 + 3)
-    assert all(a is not b for a, b in itertools.pairwise(order))
-    assert [record.repeats for record in records] == [3, 3]
+    monkeypatch.setattr(host, "Stopwatch", Recorded)
+    records = host.compare(flatbuffers, warmup=2, repeats=7)
+    assert [count for _, count in order] == [2, 2, 6, 6, 3, 3]
+    assert all(a is not b for (a, _), (b, _) in itertools.pairwise(order))
+    assert [record.repeats for record in records] == [7, 7]
 
 
 def test_quantiles_are_those_of_the_counted_runs(flatbuffers, monkeypatch):
-    ticks = iter([0, 100_000_000] + [v for n in range(1, 12) for v in (0, n * 1_000_000)])
-    monkeypatch.setattr(host.time, "perf_counter_ns", lambda: next(ticks))
-    record = host.measure(flatbuffers["binary"], warmup=1, repeats=11)
+    class Counted(host.Stopwatch):
+        done = 0.0
+
+        def run(self, count, index=0):
+            times = [1000.0] * count  # what is not counted would stand out
+            for place in range(1, count):
+                self.done += 1
+                times[place] = self.done
+            return times
+
+    monkeypatch.setattr(host, "Stopwatch", Counted)
+    record = host.measure(flatbuffers["binary"], warmup=0, repeats=11)
     assert (record.p10_ms, record.median_ms, record.p90_ms) == pytest.approx((2.0, 6.0, 10.0))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores are bound on Linux only")
+def test_processes_share_one_core_and_tell_their_memory(flatbuffers):
+    records = host.compare(flatbuffers, warmup=0, repeats=1)
+    (core,) = {record.cores for record in records}
+    assert int(core) in os.sched_getaffinity(0)
+    # An interpreter and a network of 40 KB: far less than what TensorFlow takes.
+    assert all(0 < record.memory_mb < 100 for record in records)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,9 @@ def test_the_demo_keeps_its_promises(demo):
     assert result.audit.float_convolutions == 1  # the stem
     size = {score.model: score.size_bytes for score in result.scores}
     assert size["converted"] == (demo / "model.tflite").stat().st_size < size["float"] / 5
-    assert [record.model for record in result.latency] == ["binary", "float"]
+    assert [record.model for record in result.latency] == ["binary", "float", "int8"]
+    assert size["int8"] == (demo / "teacher-int8.tflite").stat().st_size < size["float"]
+    assert accuracy["int8"] == pytest.approx(accuracy["float"], abs=0.015)
     assert all(record.device.startswith("host") for record in result.latency)
 
 
@@ -97,12 +99,24 @@ def test_evaluate_agrees_between_keras_and_flatbuffer(demo, tmp_path, capsys):
 
 def test_benchmark_prints_host_figures(demo, tmp_path, capsys):
     run = shutil.copytree(demo, tmp_path / "run")
-    assert main(["benchmark", str(run), "--repeats", "5", "--warmup", "1"]) == 0
-    assert "Host figures say nothing about phones" in capsys.readouterr().out
-    assert [record.repeats for record in report.load(run).latency] == [5, 5]
+    (run / "teacher-int8.tflite").unlink()  # as in a run of an earlier version
+    command = ["benchmark", str(run), "--repeats", "5", "--warmup", "1", "--profile"]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "Host figures say nothing about phones" in printed
+    for model in ("float", "int8", "binary"):
+        assert any(line.split()[1:2] == [model] for line in printed.splitlines())
+    result = report.load(run)
+    assert [record.repeats for record in result.latency] == [5, 5, 5]
+    assert [profile.model for profile in result.profiles] == ["binary", "float", "int8"]
+    assert (run / "teacher-int8.tflite").read_bytes() == (demo / "teacher-int8.tflite").read_bytes()
+    for name in ("comparison.png", "comparison.csv", "operators.png", "layers.png"):
+        assert (run / name).stat().st_size > 100
     pair = [str(run / "model.tflite"), str(run / "teacher.tflite")]
-    assert main(["benchmark", *pair, "--repeats", "3"]) == 0
-    assert "teacher.tflite" in capsys.readouterr().out
+    assert main(["benchmark", *pair, "--repeats", "3", "--profile"]) == 0
+    printed = capsys.readouterr().out
+    assert "teacher.tflite" in printed
+    assert "LceBconv2d" in printed
 
 
 def test_inspect_lists_every_operator(demo, capsys):

@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
+from bitat_tf.android_results import OperatorTime
 from bitat_tf.results import (
     AuditReport,
     CalibrationResult,
+    HostProfile,
     LatencyRecord,
     LayerCalibration,
     ModelScore,
@@ -57,6 +59,7 @@ def _make_result(layers: int = 15, stages: int = 3) -> RunResult:
         calibration=CalibrationResult(tuple(_layer(i, layers) for i in range(layers)), 1024, 25.0),
         scores=(
             ModelScore("float", 0.722, 612_344),
+            ModelScore("int8", 0.715, 183_088),
             ModelScore("one-shot calibrated", 0.42, None),
             ModelScore("trained", 0.65, None),
             ModelScore("converted", 0.651, 41_320),
@@ -64,8 +67,23 @@ def _make_result(layers: int = 15, stages: int = 3) -> RunResult:
         audit=AuditReport(ops, 41_320, (1, 32, 32, 3), "FLOAT32", (1, 10), "FLOAT32"),
         parity=ParityReport(1000, 0.999, 0.995, 1e-7, 2e-6, 1e-4, 0.02, 12.5),
         latency=(
-            LatencyRecord("float", host, "LCE 0.16 interpreter", 1, 50, 2.4, 2.3, 2.9),
-            LatencyRecord("binary", host, "LCE 0.16 interpreter", 1, 50, 0.8, 0.7, 1.0),
+            LatencyRecord("binary", host, "LCE 0.16 interpreter", 1, 50, 0.8, 0.7, 1.0, "1", 6.25),
+            LatencyRecord("float", host, "TFLite", 1, 50, 2.4, 2.3, 2.9, "1", 9.5),
+            LatencyRecord("int8", host, "TFLite", 1, 50, 1.2, 1.1, 1.5, "1", 5.0),
+        ),
+        profiles=(
+            HostProfile(
+                "binary",
+                host,
+                "LCE 0.16 interpreter",
+                1,
+                0.8,
+                (
+                    OperatorTime("LceBconv2d", "a", 0.5, 0.625, 1),
+                    OperatorTime("LceBconv2d", "b", 0.1, 0.125, 1),
+                    OperatorTime("CONV_2D", "c", 0.2, 0.25, 1),
+                ),
+            ),
         ),
         seconds={"teacher": 301.5, "calibration": 25.0},
     )

@@ -7,27 +7,24 @@ import re
 import pytest
 
 from bitat_tf import report
-from bitat_tf.report import figures
+from bitat_tf.report import charts, figures
 from bitat_tf.results import ModelScore, RunResult, TrainingPoint
 
 EMPTY = RunResult(recipe={"name": "nothing-yet"}, versions={}, machine="a machine")
 PNG = b"\x89PNG\r\n\x1a\n"
 FIGURES = {figures.TRAINING, figures.CALIBRATION, figures.SCORES}
+FIGURES |= {charts.COMPARISON, charts.OPERATORS, charts.LAYERS}
 
 
 def _files(folder) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def _numbers(line: str) -> list[str]:
-    return re.findall(r"[\d.,]*\d", line)
-
-
 def test_a_full_report_is_complete_and_readable(tmp_path, make_result):
     result = make_result()
     path = report.write(result, tmp_path)
     assert path == tmp_path / "report.md"
-    assert _files(tmp_path) == {"report.md", "report.json"} | FIGURES
+    assert _files(tmp_path) == {"report.md", "report.json", "comparison.csv"} | FIGURES
     text = path.read_text(encoding="utf-8")
     assert set(re.findall(r"\]\((\w+\.png)\)", text)) == FIGURES
     for name in FIGURES:
@@ -42,7 +39,7 @@ def test_a_full_report_is_complete_and_readable(tmp_path, make_result):
 
 def test_every_table_is_well_formed(make_result):
     blocks = re.findall(r"(?:^\|.*\|\n)+", report.render(make_result()), flags=re.MULTILINE)
-    assert len(blocks) >= 8
+    assert len(blocks) >= 11
     for block in blocks:
         columns = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
         assert len(columns) == 1
@@ -70,6 +67,7 @@ def test_missing_parts_are_said_to_be_missing(tmp_path):
         "This run was not converted.",
         "The flatbuffer was not compared with Keras.",
         "No latency was measured.",
+        "Not measured; `bitat benchmark RUN --profile` does it.",
         "Wall time: not recorded.",
     ):
         assert sentence in text
@@ -90,24 +88,6 @@ def test_an_earlier_reports_figures_go_when_their_data_does(tmp_path, make_resul
     report.write(make_result(), tmp_path)
     report.write(EMPTY, tmp_path)
     assert _files(tmp_path) == {"report.md", "report.json"}
-
-
-def test_host_latency_carries_its_warning_and_its_ratio(make_result):
-    result = make_result()
-    warning = "**The host's figures say nothing about phones"
-    text = report.render(result)
-    assert warning in text
-    (row,) = re.findall(r"^\| binary \|.*$", text, flags=re.MULTILINE)
-    assert _numbers(row)[-1] == "3.00"
-    phone = tuple(dataclasses.replace(r, device="Pixel 8") for r in result.latency)
-    assert warning not in report.render(dataclasses.replace(result, latency=phone))
-
-
-def test_a_ratio_needs_a_float_figure_from_the_same_setting(make_result):
-    result = make_result()
-    first, second = result.latency
-    other = (first, dataclasses.replace(second, threads=2))
-    assert "no float figure" in report.render(dataclasses.replace(result, latency=other))
 
 
 def test_failures_stand_out(make_result):

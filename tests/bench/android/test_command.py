@@ -105,7 +105,7 @@ def test_what_cannot_start_has_status_2_and_writes_nothing(adb, tool, files, tmp
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--profile"], "--profile goes with --device android"),
+        (["--data-dir", "x"], "--data-dir goes with a run directory"),
         (["--cpu-mask", "f0"], "--cpu-mask goes with --device android"),
         (["--threads", "1", "2"], "Several --threads go with"),
         (["--device", "android", "--rounds", "0"], "`rounds` must be"),
