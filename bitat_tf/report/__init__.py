@@ -71,7 +71,7 @@ def save(result: RunResult, folder: str | os.PathLike[str]) -> Path:
 
 
 def write(result: RunResult, folder: str | os.PathLike[str]) -> Path:
-    """Write `report.json`, `comparison.csv`, the figures and `report.md`.
+    """Write `report.json`, the figures, `comparison.csv` and `report.md`.
 
     Args:
         result: what to report.
@@ -89,12 +89,12 @@ def write(result: RunResult, folder: str | os.PathLike[str]) -> Path:
 
     folder = Path(folder)
     save(result, folder)
+    drawn = figures.write(result, folder)
     rows = comparison_rows(result)
     if rows:
         write_text(folder / COMPARISON_CSV, to_csv(rows))
     else:
         (folder / COMPARISON_CSV).unlink(missing_ok=True)
-    drawn = figures.write(result, folder)
     path = folder / _MARKDOWN
     write_text(path, render(result, drawn))
     return path

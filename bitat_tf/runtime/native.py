@@ -69,11 +69,17 @@ _RUNTIMES = {
 
 def opener(runtime: str) -> Callable[[bytes, int], Network]:
     """Load the shared object of `"lce"` or `"tflite"`; returns (flatbuffer, threads) -> network."""
-    make, (package, folder, name) = _RUNTIMES[runtime]
+    make, module = _RUNTIMES[runtime][0], shared_object(runtime)
+    return lambda flatbuffer, threads: make(module, flatbuffer, threads)
+
+
+def shared_object(runtime: str) -> Any:
+    """The interpreter's own module of `"lce"` or `"tflite"`, without the package around it."""
+    _, (package, folder, name) = _RUNTIMES[runtime]
     found = importlib.util.find_spec(package)
     (root,) = found.submodule_search_locations  # type: ignore[union-attr, misc]
     (path,) = Path(root, folder).glob(f"{name}*.so")
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
     spec.loader.exec_module(module)  # type: ignore[union-attr]
-    return lambda flatbuffer, threads: make(module, flatbuffer, threads)
+    return module

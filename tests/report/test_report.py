@@ -39,7 +39,7 @@ def test_a_full_report_is_complete_and_readable(tmp_path, make_result):
 
 def test_every_table_is_well_formed(make_result):
     blocks = re.findall(r"(?:^\|.*\|\n)+", report.render(make_result()), flags=re.MULTILINE)
-    assert len(blocks) >= 11
+    assert len(blocks) >= 10
     for block in blocks:
         columns = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
         assert len(columns) == 1

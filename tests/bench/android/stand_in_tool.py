@@ -44,10 +44,7 @@ def main():
 
 
 def _run(options):
-    child = _module(_package("bitat_tf") / "runtime" / "child.py")
-    native = child._native_module(
-        "larq_compute_engine", "tflite/python", "interpreter_wrapper_lite"
-    )
+    native = _module(_package("bitat_tf") / "runtime" / "native.py").shared_object("lce")
     import numpy as np
 
     content = Path(options["graph"]).read_bytes()

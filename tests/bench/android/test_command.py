@@ -128,6 +128,8 @@ def test_ctrl_c_cleans_the_phone_and_keeps_the_figures(attach, tool, files, tmp_
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # pytest-xdist's workers ignore Ctrl-C, which their children would inherit
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         deadline = time.monotonic() + 120
@@ -137,7 +139,7 @@ def test_ctrl_c_cleans_the_phone_and_keeps_the_figures(attach, tool, files, tmp_
         for _ in range(2):  # as a terminal does, to all it has started; and users are impatient
             os.killpg(process.pid, signal.SIGINT)
             time.sleep(0.05)
-        _, errors = process.communicate(timeout=240)  # the phone has its time to come back
+        _, errors = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
