@@ -21,7 +21,7 @@ from bitat_tf.layers import RSign
 from bitat_tf.quantizers import lq
 
 # LCE packs this many values of the input channels into one int32.
-_WORD_BITS = 32
+WORD_BITS = 32
 _FLOAT_BYTES = 4
 
 _BINARY_OPERATIONS_PER_INSTRUCTION = 64
@@ -130,6 +130,11 @@ def count(model: Any) -> Counts:
     return Counts(tuple(records.values()))
 
 
+def packed_words(channels: int) -> int:
+    """Words that hold a bit of each of so many channels, the last one filled up."""
+    return -(-channels // WORD_BITS)
+
+
 def is_binary(layer: Any) -> bool:
     """Whether a layer is a convolution that is meant to become LceBconv2d.
 
@@ -154,7 +159,7 @@ def _record(call: Call) -> LayerCount:
     size = _FLOAT_BYTES * parameters
     if is_binary(layer):
         kh, kw, c_in, c_out = layer.kernel.shape
-        words = kh * kw * c_out * -(-c_in // _WORD_BITS)
+        words = kh * kw * c_out * packed_words(c_in)
         size += _FLOAT_BYTES * (words - kh * kw * c_in * c_out)
     return LayerCount(
         layer.name, type(layer).__name__, is_binary(layer), parameters, _macs(call), size

@@ -21,7 +21,6 @@ import compare_methods
 import bitat_tf as bitat
 from bitat_tf._keras import keras, tf
 from bitat_tf.binarize import without as rules_without
-from bitat_tf.models import _BUILDERS
 
 NAME = "own_cnn"
 
@@ -73,7 +72,7 @@ def build(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out, write, print."""
-    _BUILDERS[NAME] = build
+    bitat.models.register(NAME, build)
     given = list(sys.argv[1:] if argv is None else argv)
     ours = ["--set", f"model.name={NAME}"]
     if "--methods" not in given:

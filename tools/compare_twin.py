@@ -68,9 +68,9 @@ def epochs_in(seconds: float, teacher: Record) -> int:
     return max(1, round(seconds / per_epoch))
 
 
-def compare(recipe: Recipe, experiments: Experiments, seeds: Sequence[int]) -> list[Pair]:
+def compare(experiments: Experiments, seeds: Sequence[int]) -> list[Pair]:
     """Carry out what has no record yet, seed by seed."""
-    pairs = []
+    recipe, pairs = experiments.recipe, []
     for seed in seeds:
         teacher = experiments.record(Variant(TEACHER), seed)
         student = experiments.record(Variant("binary"), seed)
@@ -137,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def work(recipe: Recipe) -> Path:
         name = f"twin-{recipe.name}"
         experiments = Experiments.from_arguments(recipe, name, arguments)
-        pairs = compare(recipe, experiments, list(dict.fromkeys(arguments.seeds)))
+        pairs = compare(experiments, list(dict.fromkeys(arguments.seeds)))
         table = arguments.out / f"{name}.md"
         write_text(table, markdown(pairs, command, recipe))
         return table

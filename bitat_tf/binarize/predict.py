@@ -19,13 +19,13 @@ from typing import Any
 from bitat_tf._keras import keras, tf
 from bitat_tf.binarize.plan import KERNEL_LAYERS
 from bitat_tf.binarize.report import OperatorPrediction
+from bitat_tf.counts import packed_words
 from bitat_tf.graph import Call, Graph
 from bitat_tf.layers import BitatConv2D, RSign, Shortcut
 
 _layers = keras.layers
 
 _FLOAT_BYTES = 4
-_WORD_BITS = 32
 
 # Fitted to the flatbuffers of tests/binarize: a tensor with its name, the operator that makes it
 # included, and what a flatbuffer has besides.
@@ -101,7 +101,7 @@ def _predict(graph: Graph, call: Call) -> Prediction:
 
 def _binary(call: Call) -> Prediction:
     kh, kw, c_in, c_out = (int(size) for size in call.layer.kernel.shape)
-    words = c_out * kh * kw * -(-c_in // _WORD_BITS)
+    words = c_out * kh * kw * packed_words(c_in)
     macs = math.prod(call.output_shapes[0][1:]) * kh * kw * c_in
     operator = OperatorPrediction("LceBconv2d", (c_out, kh, kw, c_in), macs)
     factor_and_offset = 2 * c_out

@@ -4,12 +4,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from bitat_tf.binarize.report import LayerReport
+from bitat_tf.counts import WORD_BITS, packed_words
 
 _MOST = 3
 
 # Words that are half empty or worse, and shares not worth a line.
 _SMALLEST_SHARE = 0.005
-_WORD_BITS = 32
 
 # LceBconv2d does about as many multiply-accumulates as this in the time of a float one.
 _BINARY_GAIN = 16
@@ -44,15 +44,15 @@ def _half_empty_words(layers: Sequence[LayerReport]) -> list[tuple[float, str]]:
     for layer in layers:
         if layer.binary:
             channels = layer.operators[0].kernel_shape[-1]
-            filled = -(-channels // _WORD_BITS) * _WORD_BITS
+            filled = packed_words(channels) * WORD_BITS
             if filled != channels:
                 members.append(layer)
                 wasted += layer.macs * (filled / channels - 1.0) / _BINARY_GAIN
     if not members:
         return []
     text = (
-        f"{_named(members)}: input channels are no multiple of {_WORD_BITS}, so LCE computes with "
-        f"words that are partly empty. Round the channels up to a multiple of {_WORD_BITS}: they "
+        f"{_named(members)}: input channels are no multiple of {WORD_BITS}, so LCE computes with "
+        f"words that are partly empty. Round the channels up to a multiple of {WORD_BITS}: they "
         "cost nothing."
     )
     return [(wasted, text)]

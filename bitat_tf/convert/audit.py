@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from flatbuffers import flexbuffers
 
-from bitat_tf.convert.kernels import WORD_BITS, find_packed, holds_float
+from bitat_tf.convert.kernels import find_packed, holds_float
+from bitat_tf.counts import WORD_BITS
 from bitat_tf.results import AuditReport, OpRecord
 from bitat_tf.runtime import operator_name, read, tensor_shape, type_name
 

@@ -13,10 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bitat_tf.counts import is_binary
-
-# LCE packs this many values of the input channels into one int32.
-WORD_BITS = 32
+from bitat_tf.counts import is_binary, packed_words
 
 
 def binary_kernels(model: Any) -> dict[str, np.ndarray]:
@@ -58,7 +55,7 @@ def find_packed(
     """
     negative = np.moveaxis(kernel < 0, -1, 0)
     outputs, channels = len(negative), negative.shape[-1]
-    if filters.shape[1:] != (*negative.shape[1:-1], -(-channels // WORD_BITS)):
+    if filters.shape[1:] != (*negative.shape[1:-1], packed_words(channels)):
         return ()
     octets = np.ascontiguousarray(filters).astype("<i4").view(np.uint8)
     bits = np.unpackbits(octets, axis=-1, bitorder="little")[..., :channels]

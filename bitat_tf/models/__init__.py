@@ -24,6 +24,16 @@ def names() -> list[str]:
     return sorted(_BUILDERS)
 
 
+def register(name: str, builder: Callable[..., Any]) -> None:
+    """Let `build`, and so recipes, know a backbone of one's own; one of that name is replaced.
+
+    Args:
+        name: new.
+        builder: takes the arguments that `build` speaks of, by keyword.
+    """
+    _BUILDERS[name] = builder
+
+
 def build(name: str, **arguments: Any) -> Any:
     """Build a backbone.
 
