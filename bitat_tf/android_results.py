@@ -179,7 +179,13 @@ class AndroidRecord:
 
 @dataclass(frozen=True)
 class FailureRecord:
-    """A model in a setting that could not be measured to the end, and why."""
+    """A model in a setting that could not be measured to the end, and why.
+
+    Attributes:
+        model: the user's name of it.
+        setting: threads, kernel and XNNPACK.
+        reason: one line.
+    """
 
     model: str
     setting: str

@@ -2,7 +2,7 @@
 
 Exit status: 0 done; 1 it failed (a conversion that is not what was trained, a diverged
 training, a full disk); 2 it was asked for something that cannot be (unknown data set, damaged
-file); 130 stopped by Ctrl-C.
+file); 130 stopped by Ctrl-C; 143 stopped by SIGTERM, a training's state kept.
 """
 
 import argparse
@@ -13,26 +13,30 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from bitat_tf import benchmark_command
+from bitat_tf import benchmark_command, convert_command, evaluate_command, termination
 from bitat_tf._version import __version__
-from bitat_tf.config import load_recipe, recipe_names
+from bitat_tf.config import Recipe, Strategy
+from bitat_tf.convert_command import is_saved_model
+from bitat_tf.evaluate_command import print_scores
+from bitat_tf.recipe_files import data_dir_overrides, load_recipe, recipe_names
 
 _EXAMPLES = {
-    "demo": "bitat demo --out runs/demo",
+    "demo": "bitat demo --out runs/demo\n  bitat demo --out runs/demo --resume",
     "train": "bitat train cifar10-nano --data-dir ~/tensorflow_datasets\n"
-    "  bitat train my-recipe.yaml --set student.steps=400 --seed 1 --out runs/short",
+    "  bitat train my-recipe.yaml --set student.steps=400 --seed 1 --out runs/short\n"
+    "  bitat train my-recipe.yaml --set student.steps=400 --seed 1 --out runs/short --resume",
     "calibrate": "bitat calibrate runs/cifar10-nano --set calibration.batches=16 --out runs/cal16",
-    "evaluate": "bitat evaluate runs/cifar10-nano\n  bitat evaluate runs/cifar10-nano other.tflite",
+    "evaluate": evaluate_command.EXAMPLES,
     "inspect": "bitat inspect runs/cifar10-nano/model.tflite\n"
     "  bitat inspect runs/cifar10-nano/student.keras\n"
     "  bitat inspect my-float-model.keras --json",
-    "convert": "bitat convert runs/cifar10-nano --ends int8\n"
-    "  bitat convert student.keras --out model.tflite --images test.npy --report",
+    "convert": convert_command.EXAMPLES,
     "benchmark": benchmark_command.EXAMPLES,
     "report": "bitat report runs/cifar10-nano\n"
     "  bitat report runs/a runs/b --out runs/comparison\n"
@@ -66,6 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("bitat: stopped", file=sys.stderr)
         return 130
+    except termination.Terminated as stop:
+        print(f"bitat: {stop}", file=sys.stderr)
+        return termination.EXIT_STATUS
     except Exception as err:  # the one place where errors become exit statuses
         if arguments.verbose:
             traceback.print_exc()
@@ -103,13 +110,21 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     demo = _command(commands, "demo", "the whole way on scikit-learn's digits, in minutes", _demo)
-    _output(demo, "runs/demo")
+    _resume(_output(demo, "runs/demo"))
     _recipe_options(demo)
+    _tensorboard(demo)
 
     train = _command(commands, "train", "train a recipe: teacher, calibration, student", _train)
     train.add_argument("recipe", help=f"name ({', '.join(recipe_names())}) or path of a YAML file")
-    _output(train, "runs/RECIPE")
+    _resume(_output(train, "runs/RECIPE"))
     _recipe_options(train)
+    train.add_argument(
+        "--strategy",
+        choices=get_args(Strategy),
+        help="on what to train: one device, all of this machine's, the machines of TF_CONFIG, or "
+        "a TPU (default: the recipe's scale.strategy)",
+    )
+    _tensorboard(train)
 
     calibrate = _command(
         commands,
@@ -121,11 +136,8 @@ def _parser() -> argparse.ArgumentParser:
     _output(calibrate, "DIRECTORY-calibrated")
     _recipe_options(calibrate)
 
-    evaluate = _command(commands, "evaluate", "accuracy on the test split", _evaluate)
-    evaluate.add_argument("directory", type=Path, help="run directory")
-    evaluate.add_argument(
-        "models", type=Path, nargs="*", help="other .tflite or .keras files to evaluate on its data"
-    )
+    evaluate = _command(commands, "evaluate", "accuracy on the test split", evaluate_command.run)
+    evaluate_command.add_arguments(evaluate)
     _data_dir(evaluate)
 
     inspect = _command(
@@ -137,29 +149,10 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("model", type=Path, help=".tflite, .keras, SavedModel or run directory")
     inspect.add_argument("--json", action="store_true", help="print the record as JSON")
 
-    convert = _command(commands, "convert", "convert to a TFLite flatbuffer, audit it", _convert)
-    convert.add_argument("model", type=Path, help="run directory, .keras file or SavedModel")
-    convert.add_argument("--out", type=Path, help="the .tflite to write, of a model outside a run")
-    convert.add_argument(
-        "--ends", choices=("float32", "int8"), default="float32", help="type of stem and classifier"
+    convert = _command(
+        commands, "convert", "convert to a TFLite flatbuffer, audit it", convert_command.run
     )
-    convert.add_argument(
-        "--io", choices=("float32", "int8"), default="float32", help="type of input and output"
-    )
-    convert.add_argument("--no-fold", action="store_true", help="convert the network as trained")
-    convert.add_argument(
-        "--parity-images", type=int, metavar="N", help="images compared with Keras; 0 is all"
-    )
-    convert.add_argument(
-        "--images",
-        type=Path,
-        metavar="NPY",
-        help="images, preprocessed as in training, for parity and int8 ranges of a model "
-        "outside a run",
-    )
-    convert.add_argument(
-        "--report", action="store_true", help="write what changed to a .md beside the flatbuffer"
-    )
+    convert_command.add_arguments(convert)
     _data_dir(convert)
 
     benchmark = _command(
@@ -167,7 +160,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     benchmark_command.add_arguments(benchmark)
 
-    report = _command(commands, "report", "write a run's report, or compare several", _report)
+    report = _command(
+        commands, "report", "write a run's report, also while it runs, or compare several", _report
+    )
     report.add_argument(
         "directories", type=Path, nargs="*", metavar="RUN", help="run directory; several are merged"
     )
@@ -195,9 +190,20 @@ def _command(commands: Any, name: str, help_text: str, run: Any) -> argparse.Arg
     return parser
 
 
-def _output(parser: argparse.ArgumentParser, default: str) -> None:
+def _output(parser: argparse.ArgumentParser, default: str) -> Any:
+    """Where to write, and a group of options of what to do with a run that is there."""
     parser.add_argument("--out", type=Path, help=f"run directory to write (default: {default})")
-    parser.add_argument("--overwrite", action="store_true", help="replace a run that is there")
+    there = parser.add_mutually_exclusive_group()
+    there.add_argument("--overwrite", action="store_true", help="replace a run that is there")
+    return there
+
+
+def _resume(there: Any) -> None:
+    there.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with a run that is there and was interrupted; without one, start it",
+    )
 
 
 def _data_dir(parser: argparse.ArgumentParser) -> None:
@@ -216,46 +222,72 @@ def _recipe_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _tensorboard(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tensorboard",
+        action=argparse.BooleanOptionalAction,
+        help="write event files for TensorBoard to RUN/logs, or none (default: as the recipe says)",
+    )
+
+
 def _overrides(arguments: argparse.Namespace) -> list[str]:
-    settings = list(getattr(arguments, "set", []))
-    if arguments.data_dir is not None:
-        settings.append(f"data.data_dir={json.dumps(arguments.data_dir)}")  # JSON is YAML
+    settings = [*getattr(arguments, "set", []), *data_dir_overrides(arguments.data_dir)]
     if getattr(arguments, "seed", None) is not None:
         settings.append(f"seed={arguments.seed}")
+    if getattr(arguments, "strategy", None) is not None:
+        settings.append(f"scale.strategy={arguments.strategy}")
+    if getattr(arguments, "tensorboard", None) is not None:
+        settings.append(f"log.tensorboard={str(arguments.tensorboard).lower()}")
     return settings
 
 
 def _demo(arguments: argparse.Namespace, console: Console) -> None:
+    from bitat_tf import phases
+
     recipe = load_recipe("digits-demo", _overrides(arguments))
-    run = _carry_out(recipe, arguments.out or Path("runs/demo"), arguments.overwrite, console)
-    run.convert()
-    run.score()
-    run.benchmark()
-    _print_scores(run)
-    print(f"Report: {run.report()}")
+    out = arguments.out or Path("runs/demo")
+    _carry_out(recipe, out, phases.DEMO, arguments, console)
 
 
 def _train(arguments: argparse.Namespace, console: Console) -> None:
+    from bitat_tf import phases
+
     recipe = load_recipe(arguments.recipe, _overrides(arguments))
     out = arguments.out or Path("runs") / recipe.name
-    run = _carry_out(recipe, out, arguments.overwrite, console)
-    run.score()
-    _print_scores(run)
-    print(f"Report: {run.report()}")
+    _carry_out(recipe, out, phases.TRAIN, arguments, console)
 
 
 def _command_line() -> str:
     return shlex.join(["bitat", *sys.argv[1:]])
 
 
-def _carry_out(recipe: Any, out: Path, overwrite: bool, console: Console) -> Any:
+def _carry_out(
+    recipe: Recipe,
+    out: Path,
+    wanted: Sequence[Any],
+    arguments: argparse.Namespace,
+    console: Console,
+) -> None:
+    """Make a run in `out`, or go on with the one there, and show how it ended."""
+    from bitat_tf import phases, scale
     from bitat_tf.experiment import Run
 
-    run = Run.create(out, recipe, overwrite=overwrite, console=console, command=_command_line())
-    teacher = run.train_teacher()
-    student = run.start_student(teacher)
-    run.train_student(student, teacher)
-    return run
+    def start(folder: Path, resume: bool) -> Run:
+        options: dict[str, Any] = {"console": console, "command": _command_line()}
+        if resume:
+            return Run.resume(folder, recipe, **options)
+        return Run.create(folder, recipe, overwrite=arguments.overwrite, **options)
+
+    strategy = scale.strategy_of(recipe)
+    with (
+        termination.obeyed(),
+        scale.begun(strategy, out, start, resume=arguments.resume) as run,
+    ):
+        if not phases.carry_out(run, wanted) and run.chief:
+            print(f"{out} is finished: nothing is left to resume.")
+        if run.chief:
+            print_scores(run)
+            print(f"Report: {out / 'report.md'}")
 
 
 def _calibrate(arguments: argparse.Namespace, console: Console) -> None:
@@ -276,37 +308,8 @@ def _calibrate(arguments: argparse.Namespace, console: Console) -> None:
     run.adopt_teacher(teacher, source.result.teacher_curve)
     run.calibrate(teacher)
     run.score()
-    _print_scores(run)
+    print_scores(run)
     print(f"Report: {run.report()}")
-
-
-def _evaluate(arguments: argparse.Namespace, console: Console) -> None:
-    from bitat_tf import runtime
-    from bitat_tf.experiment import Run
-    from bitat_tf.loading import load_keras_model, read_flatbuffer, short_names
-
-    run = Run.open(arguments.directory, overrides=_overrides(arguments), console=console)
-    if arguments.models:
-        table = Table("model", "test accuracy")
-        for name, path in short_names(arguments.models).items():
-            if path.suffix == ".tflite":
-                model = runtime.Runner(read_flatbuffer(path))
-            else:
-                model = load_keras_model(path)
-            table.add_row(name, f"{run.accuracy(model):.2%}")
-        Console().print(table)
-        return
-    run.score()
-    _print_scores(run)
-    run.report()
-
-
-def _print_scores(run: Any) -> None:
-    table = Table("model", "test accuracy", "flatbuffer", title=run.recipe.name)
-    for score in run.result.scores:
-        size = "" if score.size_bytes is None else f"{score.size_bytes / 1024:.0f} KiB"
-        table.add_row(score.model, f"{score.test_accuracy:.2%}", size)
-    Console().print(table)
 
 
 def _inspect(arguments: argparse.Namespace, console: Console) -> None:
@@ -314,34 +317,47 @@ def _inspect(arguments: argparse.Namespace, console: Console) -> None:
     from bitat_tf.loading import load_keras_model, read_flatbuffer
 
     path = arguments.model
-    if path.is_dir() and not _is_saved_model(path):
+    if path.is_dir() and not is_saved_model(path):
         path = path / "model.tflite" if (path / "model.tflite").exists() else path / "student.keras"
+    known = None
     if path.suffix == ".tflite":
-        audit = convert.audit(read_flatbuffer(path))
+        content = read_flatbuffer(path)
+        audit, known = convert.audit(content), convert.embedded(content)
     else:
         model = load_keras_model(path)
         if not convert.binary_kernels(model):
             _inspect_float(model, arguments.json)
             return
-        audit = convert.audit(convert.export(model))
+        audit = convert.convert_model(model).audit
     if arguments.json:
-        from bitat_tf.records import to_json
+        from bitat_tf.records import to_json, to_mapping
 
-        print(to_json(audit), end="")
+        print(to_json({**to_mapping(audit), "metadata": known}), end="")
         return
-    table = Table("op", "type", "output", "1 bit", "MACs", "bytes", title=str(path))
+    table = Table("op", "type", "output", "1 bit", "MACs", "bytes", title=escape(str(path)))
     for op in audit.ops:
         shape = " x ".join(map(str, op.output_shape))
         macs = f"{op.macs:,}" if op.macs else ""
-        table.add_row(
-            str(op.index), op.type, shape, "yes" if op.binary else "", macs, f"{op.size_bytes:,}"
-        )
+        cells = (str(op.index), op.type, shape, "yes" if op.binary else "", macs)
+        table.add_row(*map(escape, cells), f"{op.size_bytes:,}")
     Console().print(table)
+    if known is not None:
+        _print_metadata(known)
+    convert_command.print_remarks(audit)
     print(
         f"{audit.binary_convolutions} binary convolutions ({audit.binary_macs:,} 1-bit MACs), "
         f"{audit.float_convolutions} float ones; {audit.float_macs:,} float MACs in all; "
         f"{audit.size_bytes / 1024:.1f} KiB"
     )
+
+
+def _print_metadata(known: Any) -> None:
+    from bitat_tf import report
+
+    table = Table("metadata", "", show_header=False, title="what the flatbuffer says of itself")
+    for row in report.metadata_rows(known):
+        table.add_row(*row)
+    Console().print(table)
 
 
 def _inspect_float(model: Any, as_json: bool) -> None:
@@ -357,100 +373,8 @@ def _inspect_float(model: Any, as_json: bool) -> None:
     print(summary(report))
 
 
-def _is_saved_model(path: Path) -> bool:
-    return (path / "saved_model.pb").is_file()
-
-
-def _convert(arguments: argparse.Namespace, console: Console) -> None:
-    if not arguments.model.is_dir() or _is_saved_model(arguments.model):
-        _convert_file(arguments)
-    else:
-        _convert_run(arguments, console)
-
-
-def _convert_file(arguments: argparse.Namespace) -> None:
-    from bitat_tf import convert
-    from bitat_tf.files import check_target, write_bytes
-    from bitat_tf.loading import load_keras_model, read_images
-
-    out = arguments.out or arguments.model.with_suffix(".tflite")
-    check_target(out)
-    int8 = arguments.ends == "int8"
-    if arguments.images is None and (int8 or arguments.parity_images is not None):
-        raise UsageError(
-            "--ends int8 and --parity-images need images: give --images, or a run directory."
-        )
-    images = None if arguments.images is None else read_images(arguments.images)
-    model = load_keras_model(arguments.model)
-    options = _conversion_options(arguments)
-    made = convert.convert_model(model, **options, calibration_images=images if int8 else None)
-    parity = None
-    if images is not None:
-        parity = convert.check_parity(
-            made.model if int8 else model,
-            made.flatbuffer,
-            images[: arguments.parity_images or None],
-            **({"min_agreement": convert.MIN_AGREEMENT_INT8} if int8 else {}),
-        )
-        if not parity.passed:
-            raise convert.ConversionError(
-                f"The flatbuffer agrees with Keras on {parity.agreement:.2%} of "
-                f"{parity.images} images. No flatbuffer was written."
-            )
-    write_bytes(out, made.flatbuffer)
-    _show_conversion(arguments, out, model, made, parity)
-
-
-def _convert_run(arguments: argparse.Namespace, console: Console) -> None:
-    from bitat_tf.experiment import Run
-
-    for option in ("out", "images"):
-        if getattr(arguments, option) is not None:
-            raise UsageError(f"--{option} goes with a model outside a run; a run has its own.")
-    overrides = _overrides(arguments)
-    if arguments.parity_images is not None:
-        overrides.append(f"convert.parity_images={arguments.parity_images}")
-    run = Run.open(arguments.model, overrides=overrides, console=console)
-    made, parity = run.convert(**_conversion_options(arguments))
-    run.score()
-    run.report()
-    path = run.folder / "model.tflite"
-    _show_conversion(arguments, path, run.load_model("student"), made, parity)
-
-
-def _conversion_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {"fold": not arguments.no_fold, "ends": arguments.ends, "io": arguments.io}
-
-
-def _show_conversion(
-    arguments: argparse.Namespace, path: Path, model: Any, made: Any, parity: Any
-) -> None:
-    """The table before and after, and one line; with --report the Markdown as well."""
-    from bitat_tf import convert, report
-    from bitat_tf.files import write_text
-
-    after = made.audit
-    before = convert.convert_model(model, fold=False).audit
-    table = Table(*report.HEADER, title=path.name)
-    for row in report.conversion_rows(before, after):
-        table.add_row(*row)
-    Console().print(table)
-    agreement = "parity not checked (no images at hand)"
-    if parity is not None:
-        agreement = f"agrees with Keras on {parity.agreement:.2%} of {parity.images} images"
-    print(
-        f"{path}: {after.size_bytes / 1024:.0f} KiB, {after.binary_convolutions} binary and "
-        f"{after.float_convolutions} float convolutions; {agreement}"
-    )
-    if arguments.report:
-        target = path.with_suffix(".conversion.md")
-        text = report.render_conversion(path.name, before, after, made.steps, parity)
-        write_text(target, text)
-        print(f"Report: {target}")
-
-
 def _report(arguments: argparse.Namespace, console: Console) -> None:
-    from bitat_tf import report
+    from bitat_tf import report, report_command
     from bitat_tf.experiment import Run
 
     folders = arguments.directories
@@ -460,7 +384,7 @@ def _report(arguments: argparse.Namespace, console: Console) -> None:
     if not folders:
         raise UsageError("Give one run directory or several, or --schema.")
     if len(folders) == 1 and arguments.out is None:
-        print(f"Report: {Run.open(folders[0], console=console).report()}")
+        report_command.show(Run.open(folders[0], console=console))
         return
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):  # then whole paths tell them apart

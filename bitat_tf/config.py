@@ -1,26 +1,33 @@
-"""Recipes as frozen dataclasses, loaded strictly: a typo is an error, not a default.
+"""Recipes as frozen dataclasses; `recipe_files` reads them strictly: a typo is an error.
 
 A recipe is one YAML mapping with the sections of `Recipe`. Every field is validated when
 the dataclass is made, so a `Recipe` that exists is one that can run.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
-from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
-from bitat_tf.records import check, from_mapping, to_mapping
+from bitat_tf.records import check
 
 Order = Literal["bottom_up", "top_down", "random"]
+"""In which order layers become binary."""
 Trainer = Literal["fit", "loop"]
+"""Keras' `fit` with a callback, or the custom loop."""
 ThresholdRule = Literal["lloyd_max", "median", "zero"]
+"""Where the threshold of a sign starts."""
 CodeSearch = Literal["correlation", "diagonal"]
+"""What calibration chooses the signs by."""
 Target = Literal["joined", "branch"]
+"""What calibration takes as a branch's target."""
 ReleaseOrder = Literal["most_first", "least_first"]
+"""Which directions of a kernel become 1-bit first."""
 Crop = Literal["pad", "resized"]
+"""How training images are cropped at random."""
+Strategy = Literal["none", "mirrored", "multiworker", "tpu"]
+"""On what a training is spread out."""
+Precision = Literal["float32", "bfloat16"]
+"""What a training computes in."""
 # What each of them does: `bitat_tf.train.methods`.
 MethodName = Literal[
     "bitat",
@@ -34,6 +41,7 @@ MethodName = Literal[
     "stompp",
     "stompp-ste",
 ]
+"""What each of them does: `bitat_tf.train.methods`."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,9 @@ class DataConfig:
         statistics_images: train images of which mean and spread are measured; 0 is all.
         max_corrupt: images that may be unreadable, and are left out; one more is an error.
             Only with `image_size`; without, the first one is an error.
+
+    Raises:
+        ValueError: on a value out of range.
     """
 
     dataset: str = "digits"
@@ -156,6 +167,13 @@ class ModelConfig:
 
     Classes, input size and channels come from the data set, and both the binary network and its
     float twin are built.
+
+    Args:
+        name: of the backbone (`bitat_tf.models.names`).
+        arguments: of its builder, such as `{width: 0.5}`.
+
+    Raises:
+        ValueError: when an argument is given that the recipe itself decides.
     """
 
     name: str = "mobilenet_v1_react_nano"
@@ -174,6 +192,10 @@ class TeacherConfig:
         epochs: passes over the training images.
         batch_size: images per step.
         learning_rate: peak of the cosine, reached after `warmup_steps`.
+        warmup_steps: optimizer steps of a linear rise from 0 to it.
+
+    Raises:
+        ValueError: on a value out of range.
     """
 
     epochs: int = 8
@@ -207,6 +229,9 @@ class CalibrationConfig:
         task_weights: weigh positions by the teacher's loss gradient there (step 1's omega).
         margin: mean magnitude of each latent kernel at the start; 0 leaves it at |W*|.
         fit_head: refit the float classifier on the calibrated features in closed form.
+
+    Raises:
+        ValueError: on a value out of range.
     """
 
     batches: int = 8
@@ -258,6 +283,9 @@ class StudentConfig:
         batchnorm_batches: training batches from which BatchNorm statistics are recomputed
             at the end.
         log_steps: steps between two logged points of the training curve.
+
+    Raises:
+        ValueError: on a value out of range, or an option that the method does not have.
     """
 
     method: MethodName = "bitat"
@@ -319,12 +347,85 @@ class StudentConfig:
 
 
 @dataclass(frozen=True)
+class CheckpointConfig:
+    """What is kept on disk while a model trains (docs/resume.md); nothing of it changes a result.
+
+    Args:
+        steps: optimizer steps between two checkpoints; 0 counts none.
+        seconds: one is due as well when the last is so old, for steps that take long; 0 looks at
+            no clock. With both at 0 there is one at the end of a training and one on SIGTERM.
+        keep: how many of the latest there are.
+        best: keep the model of the best validation accuracy too, once all of it is binary.
+
+    Raises:
+        ValueError: on a value out of range.
+    """
+
+    steps: int = 200
+    seconds: int = 300
+    keep: int = 2
+    best: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "seconds"):
+            check(getattr(self, name) >= 0, f"checkpoint.{name}", "at least 0", getattr(self, name))
+        check(self.keep >= 1, "checkpoint.keep", "at least 1", self.keep)
+
+
+@dataclass(frozen=True)
+class ScaleConfig:
+    """On what the training runs (docs/scale.md); batch sizes stay those of an optimizer step.
+
+    Args:
+        strategy: `"none"`, one device; `"mirrored"`, all of this machine's; `"multiworker"`, the
+            machines that the environment variable TF_CONFIG names; `"tpu"`.
+        precision: of the training steps, `"float32"` or `"bfloat16"`. Weights, calibration,
+            BatchNorm statistics, logits and loss are float32 always.
+        jit_compile: compile the training step with XLA.
+        accumulate: parts that each replica computes its images of a step in, one after the
+            other; the gradients are added up. BatchNorm sees one part at a time.
+
+    Raises:
+        ValueError: on a value out of range, or XLA under a strategy that it cannot be had with.
+    """
+
+    strategy: Strategy = "none"
+    precision: Precision = "float32"
+    jit_compile: bool = False
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        check(self.accumulate >= 1, "scale.accumulate", "at least 1", self.accumulate)
+        check(
+            not self.jit_compile or self.strategy in ("none", "tpu"),
+            "scale.jit_compile",
+            f"false with scale.strategy={self.strategy}, whose replicas exchange statistics within "
+            "a step, which XLA cannot compile",
+            self.jit_compile,
+        )
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """What is written for the eye while a run goes on (docs/seeing.md); it changes no result.
+
+    Args:
+        tensorboard: write TensorBoard's event files to `RUN/logs`.
+    """
+
+    tensorboard: bool = True
+
+
+@dataclass(frozen=True)
 class ConvertConfig:
     """What the conversion must show: parity on so many test images.
 
     Args:
         parity_images: test images compared between Keras and the flatbuffer; 0 is all.
         min_agreement: least share of images on which both name the same class.
+
+    Raises:
+        ValueError: on a value out of range.
     """
 
     parity_images: int = 1000
@@ -348,6 +449,9 @@ class BenchmarkConfig:
         warmup: runs that are not counted.
         repeats: counted runs of each model, interleaved.
         threads: interpreter threads, at most 64.
+
+    Raises:
+        ValueError: on a value out of range.
     """
 
     warmup: int = 5
@@ -363,7 +467,25 @@ class BenchmarkConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One experiment from data to flatbuffer; see the sections for their fields."""
+    """One experiment from data to flatbuffer; see the sections for their fields.
+
+    Args:
+        name: of the experiment; names its run directory.
+        seed: of all that is random in it, in [0, 2**31).
+        data: images.
+        model: backbone.
+        teacher: training of the float network.
+        calibration: the closed-form start of the binary one.
+        student: training of the binary network.
+        checkpoint: what is kept on disk meanwhile.
+        scale: on what the training runs.
+        log: what is written for the eye meanwhile.
+        convert: what the flatbuffer must show.
+        benchmark: how latency is measured.
+
+    Raises:
+        ValueError: on an empty name or a seed out of range.
+    """
 
     name: str
     seed: int = 0
@@ -372,85 +494,12 @@ class Recipe:
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     student: StudentConfig = field(default_factory=StudentConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    scale: ScaleConfig = field(default_factory=ScaleConfig)
+    log: LogConfig = field(default_factory=LogConfig)
     convert: ConvertConfig = field(default_factory=ConvertConfig)
     benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
 
     def __post_init__(self) -> None:
         check(bool(self.name), "name", "not empty", self.name)
         check(0 <= self.seed < 2**31, "seed", "between 0 and 2**31 - 1", self.seed)
-
-
-def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Apply `section.key=value` settings (values in YAML) to a recipe's mapping.
-
-    Returns a new mapping; keys are checked when the recipe is built from it.
-
-    Raises:
-        ValueError: when a setting is not of the form `key=value`.
-    """
-    result: dict[str, Any] = {
-        k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()
-    }
-    for setting in overrides:
-        key, equals, text = setting.partition("=")
-        if not equals or not key:
-            raise ValueError(f"A setting must read key=value. Received: {setting!r}")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as err:
-            raise ValueError(f"The value of {setting!r} is not valid YAML.") from err
-        *parents, last = key.split(".")
-        at = result
-        for parent in parents:
-            below = at.get(parent)
-            at[parent] = dict(below) if isinstance(below, Mapping) else {}
-            at = at[parent]
-        at[last] = value
-    return result
-
-
-def recipe_names() -> list[str]:
-    """Names of the recipes that ship with the package."""
-    folder = resources.files("bitat_tf") / "recipes"
-    return sorted(f.name[: -len(".yaml")] for f in folder.iterdir() if f.name.endswith(".yaml"))
-
-
-def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe that ships with the package by name, or a YAML file by path.
-
-    Args:
-        name_or_path: for example `"cifar10-nano"` or `"my/recipe.yaml"`.
-        overrides: settings such as `"student.steps=100"`.
-
-    Raises:
-        ValueError: when there is no such recipe, or it is not valid.
-    """
-    path = Path(name_or_path)
-    if name_or_path in recipe_names():
-        packaged = resources.files("bitat_tf") / "recipes" / f"{name_or_path}.yaml"
-        text = packaged.read_text(encoding="utf-8")
-    elif path.is_file():
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as err:
-            raise ValueError(f"Cannot read the recipe {name_or_path}: {err}") from err
-    else:
-        raise ValueError(
-            f"No recipe named {name_or_path!r}, and no such file. "
-            f"Packaged recipes: {', '.join(recipe_names())}."
-        )
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as err:
-        raise ValueError(f"{name_or_path} is not valid YAML: {' '.join(str(err).split())}") from err
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{name_or_path} is not a recipe: its top level must be a mapping.")
-    try:
-        return from_mapping(Recipe, apply_overrides(values, overrides))
-    except ValueError as err:
-        raise ValueError(f"Recipe {name_or_path}: {err}") from err
-
-
-def save_recipe(recipe: Recipe, path: Path) -> None:
-    """Write the resolved recipe as YAML."""
-    path.write_text(yaml.safe_dump(to_mapping(recipe), sort_keys=False), encoding="utf-8")

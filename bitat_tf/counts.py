@@ -20,8 +20,8 @@ from bitat_tf.graph import Call, Graph
 from bitat_tf.layers import RSign
 from bitat_tf.quantizers import lq
 
-# LCE packs this many values of the input channels into one int32.
 WORD_BITS = 32
+"""LCE packs this many values of the input channels into one int32."""
 _FLOAT_BYTES = 4
 
 _BINARY_OPERATIONS_PER_INSTRUCTION = 64
@@ -56,6 +56,9 @@ class Counts:
     Parameters are what ships: kernels (fixed ones too), biases, slopes and shifts, and two of a
     BatchNorm, in which scale, offset, mean and variance end. What only training needs (latent
     weights, transforms, switches) counts nothing.
+
+    Args:
+        layers: of every layer with parameters or multiply-accumulates.
     """
 
     layers: tuple[LayerCount, ...]
@@ -82,7 +85,7 @@ class Counts:
 
     @property
     def ops(self) -> float:
-        """BOPs / 64 + FLOPs."""
+        """BOPs / 64 + FLOPs, as Bi-Real Net (arXiv 1808.00278) and ReActNet count operations."""
         return self.binary_macs / _BINARY_OPERATIONS_PER_INSTRUCTION + self.float_macs
 
     @property
@@ -110,7 +113,7 @@ def count(model: Any) -> Counts:
         ValueError: when the model's graph cannot be read, or the spatial size of a layer that
             must be counted is unknown.
 
-    Example:
+    Examples:
         `count(models.build("resnet18", classes=1000)).ops`
     """
     records: dict[int, LayerCount] = {}
@@ -131,7 +134,14 @@ def count(model: Any) -> Counts:
 
 
 def packed_words(channels: int) -> int:
-    """Words that hold a bit of each of so many channels, the last one filled up."""
+    """Words that hold a bit of each of so many channels, the last one filled up.
+
+    Args:
+        channels: number of input channels.
+
+    Returns:
+        Number of 32-bit words.
+    """
     return -(-channels // WORD_BITS)
 
 
@@ -140,6 +150,12 @@ def is_binary(layer: Any) -> bool:
 
     These are `QuantConv2D`, and `BitatConv2D` among them, with a kernel quantizer. LCE has no
     other binary layer.
+
+    Args:
+        layer: of Keras or Larq.
+
+    Returns:
+        True or False.
     """
     return isinstance(layer, lq.layers.QuantConv2D) and layer.kernel_quantizer is not None
 

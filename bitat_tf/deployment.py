@@ -4,11 +4,22 @@ The float teacher becomes two rivals of the binary model: its float32 flatbuffer
 int8, quantized after training on the images that calibration sees. Reports show all three.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from bitat_tf import bench, convert, run_directory
+from bitat_tf._version import __version__
+from bitat_tf.counts import count
 from bitat_tf.files import write_bytes
-from bitat_tf.results import HostProfile, LatencyRecord, ParityReport
+from bitat_tf.metadata import MeasuredShare, Metadata, Preprocessing
+from bitat_tf.records import to_mapping
+from bitat_tf.results import (
+    AuditReport,
+    HostProfile,
+    LatencyRecord,
+    ModelScore,
+    ParityReport,
+)
 
 BINARY, FLOAT, INT8 = "binary", "float", "int8"
 
@@ -16,22 +27,28 @@ BINARY, FLOAT, INT8 = "binary", "float", "int8"
 _FLATBUFFERS = {BINARY: "model", FLOAT: "teacher", INT8: run_directory.INT8}
 
 
+# Names of the Keras models among a run's scores.
+TEACHER, STUDENT = "float", "trained"
+
+# Sections of a recipe that say how it is carried out and measured, not what comes out.
+_OF_THE_RUN = ("checkpoint", "convert", "benchmark")
+
+
 def convert_run(
-    run: Any, *, fold: bool, ends: convert.Ends, io: convert.Ends
+    run: Any, *, fold: bool, ends: convert.Ends, io: convert.Ends, parity_layers: bool = False
 ) -> tuple[convert.Conversion, ParityReport]:
     """Convert a run's student (and its teacher, for comparison), audit, check parity.
 
-    With int8 ends the flatbuffer is compared with the Keras model whose ends are rounded to
-    int8, and not with the student: rounding in front of a sign is no error of the conversion,
-    and what it costs in accuracy `Run.score` shows.
+    What is known of them by then goes into the flatbuffers (`metadata`).
 
     Args:
         run: an `experiment.Run`.
         fold, ends, io: as in `convert.export`; the ranges of int8 ends come from the images
             that calibration sees.
+        parity_layers: compare layer by layer as well.
 
     Returns:
-        The conversion, and how its flatbuffer agrees with Keras.
+        The conversion, without metadata, and how its flatbuffer agrees with Keras.
 
     Raises:
         convert.ConversionError: when the flatbuffer is not what was trained.
@@ -39,38 +56,47 @@ def convert_run(
     student = run.load_model("student")
     for name in _FLATBUFFERS.values():  # never beside another model's figures
         run_directory.flatbuffer_path(run.folder, name).unlink(missing_ok=True)
+    scores = run.result.scores  # of Keras models, which stay what they are
     run.keep(audit=None, parity=None, latency=(), profiles=(), android=(), scores=())
-    int8 = ends == "int8"
     made = convert.convert_model(
         student,
         fold=fold,
         ends=ends,
         io=io,
-        calibration_images=run.calibration_array() if int8 else None,
+        calibration_images=run.calibration_array() if ends == "int8" else None,
     )
     config = run.recipe.convert
-    parity = convert.check_parity(
-        made.model if int8 else student,
-        made.flatbuffer,
+    parity = convert.check_conversion(
+        made,
+        student,
         run.test_images(config.parity_images),
-        min_agreement=min(config.min_agreement, convert.MIN_AGREEMENT_INT8 if int8 else 1.0),
+        min_agreement=config.min_agreement,
+        layers=parity_layers,
     )
     run.keep(audit=made.audit, parity=parity)
-    if not parity.passed:
-        raise convert.ConversionError(
-            f"The flatbuffer agrees with Keras on {parity.agreement:.2%} of "
-            f"{parity.images} test images; at least {parity.min_agreement:.2%} is asked for. "
-            "No flatbuffer was written."
-        )
-    write_bytes(run_directory.flatbuffer_path(run.folder, "model"), made.flatbuffer)
-    make_twins(run)
+    convert.require_parity(parity)
+    known = metadata(run, STUDENT, made.audit, parity, scores)
+    content = convert.embed(made.flatbuffer, known)
+    run.keep(audit=convert.audit(content, counts=count(student)))  # of the file as it is written
+    write_bytes(run_directory.flatbuffer_path(run.folder, "model"), content)
+    make_twins(run, scores)
     return made, parity
 
 
-def make_twins(run: Any) -> None:
+def is_converted(run: Any) -> bool:
+    """Whether a run's flatbuffer and its rivals are all there, and compared with Keras."""
+    paths = [run_directory.flatbuffer_path(run.folder, name) for name in _FLATBUFFERS.values()]
+    return run.result.parity is not None and all(path.exists() for path in paths)
+
+
+def make_twins(run: Any, scores: Sequence[ModelScore] | None = None) -> None:
     """Write the teacher's flatbuffers, float32 and int8, where they are not there yet.
 
     A run without a teacher gets none.
+
+    Args:
+        run: an `experiment.Run`.
+        scores: of its Keras models; None takes those that the run has.
 
     Raises:
         ValueError: when the data that int8 is calibrated on cannot be had.
@@ -78,14 +104,55 @@ def make_twins(run: Any) -> None:
     """
     rivals = [run_directory.flatbuffer_path(run.folder, _FLATBUFFERS[n]) for n in (FLOAT, INT8)]
     missing = [path for path in rivals if not path.exists()]
+    scores = run.result.scores if scores is None else scores
     if not missing or not run_directory.model_path(run.folder, "teacher").exists():
         return
     teacher = run.load_model("teacher")
     for path in missing:
         if path.stem == run_directory.INT8:
-            write_bytes(path, convert.export_int8(teacher, run.calibration_array()))
+            content = convert.export_int8(teacher, run.calibration_array())
         else:
-            write_bytes(path, convert.export_float(teacher))
+            content = convert.export_float(teacher)
+        known = metadata(run, TEACHER, convert.audit(content), None, scores)
+        write_bytes(path, convert.embed(content, known))
+
+
+def metadata(
+    run: Any,
+    keras_model: str,
+    audit: AuditReport,
+    parity: ParityReport | None,
+    scores: Sequence[ModelScore],
+) -> Metadata:
+    """What a run knows of a flatbuffer at the time it is written.
+
+    Args:
+        run: an `experiment.Run`.
+        keras_model: name of the model it was made from, in the scores.
+        audit, parity: of the flatbuffer; None where parity was not checked.
+        scores: of the run's Keras models, as far as they are measured.
+    """
+    images, config = run.images, run.recipe.data
+    accuracy = next((score.test_accuracy for score in scores if score.model == keras_model), None)
+    recipe = {k: v for k, v in to_mapping(run.recipe).items() if k not in _OF_THE_RUN}
+    # Where the data lay on this machine is nobody's business, and no part of what was trained.
+    recipe["data"] |= {"data_dir": None, "dataset": images.name}
+    return Metadata(
+        bitat_version=__version__,
+        labels=images.class_names,
+        preprocessing=Preprocessing(
+            images.mean,
+            images.std,
+            (0.0, float(images.pixel_max)),
+            config.image_size,
+            config.center_share if config.image_size else 1.0,
+        ),
+        dataset=images.name,
+        recipe=recipe,
+        keras_accuracy=None if accuracy is None else MeasuredShare(accuracy, images.test_images),
+        agreement=None if parity is None else MeasuredShare(parity.agreement, parity.images),
+        audit=convert.summarize(audit),
+    )
 
 
 def flatbuffers(run: Any) -> dict[str, bytes]:

@@ -15,7 +15,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     On an exception the temporary file goes and `path` stays as it was.
 
     Raises:
-        OSError: when `path` cannot be a file there.
+        OSError: when `path` cannot be a file there, or the disk is full.
     """
     path = Path(path)
     check_target(path)
@@ -26,6 +26,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
+    except OSError as err:
+        if err.errno != errno.ENOSPC or err.filename is not None:
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from err
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -282,7 +282,11 @@ class BinaryUnit:
         return bool(self.sign.active.numpy())
 
     def activate(self, active: bool) -> None:
-        """Switch the unit to 1 bit, or back to reals."""
+        """Switch the unit to 1 bit, or back to reals.
+
+        Args:
+            active: True for 1 bit.
+        """
         for layer in (self.sign, *self.convolutions, *self.shortcuts):
             layer.active.assign(active)
 
@@ -299,7 +303,17 @@ class BinaryUnit:
 
 
 def binary_units(model: Any) -> tuple[BinaryUnit, ...]:
-    """The binary units of a model, bottom to top; empty when it has none."""
+    """The binary units of a model, bottom to top; empty when it has none.
+
+    Args:
+        model: functional, as `bitat_tf.binarize` or `bitat_tf.models.build` makes it.
+
+    Returns:
+        A unit for each `RSign` with the `BitatConv2D` layers that read it.
+
+    Raises:
+        ValueError: when the model is not functional.
+    """
     graph = Graph(model)
     units = []
     for call in graph.calls:

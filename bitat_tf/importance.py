@@ -131,6 +131,9 @@ def _scale(signs: Any, image: Any, image_of_signs: Any) -> Any:
 class ReleaseQuantizer(AnnealedQuantizer):
     """`partly_binary` for the kernel of a `BitatConv2D`; `progress` is the share released.
 
+    Args:
+        **kwargs: of a Keras layer, such as `name`.
+
     Attributes:
         most_first: the order of the release.
     """
@@ -146,6 +149,9 @@ class ReleaseQuantizer(AnnealedQuantizer):
     def bind(self, transform: Any) -> None:
         """Take the `OrthonormalTransform` of the layer whose kernel this quantizes.
 
+        Args:
+            transform: built or not.
+
         Raises:
             ValueError: when it is another layer's already.
         """
@@ -157,7 +163,17 @@ class ReleaseQuantizer(AnnealedQuantizer):
         self._transform = lambda: transform
 
     def call(self, inputs: Any) -> Any:
-        """Binarize the released directions."""
+        """Binarize the released directions.
+
+        Args:
+            inputs: latent kernel, (kh, kw, c_in, c_out).
+
+        Returns:
+            The same shape; +-1 at `progress` 1.
+
+        Raises:
+            ValueError: when no transform was bound to it.
+        """
         if self._transform is None:
             raise ValueError(
                 f"A {type(self).__name__} quantizes the kernel of a BitatConv2D, whose transform "

@@ -30,17 +30,18 @@ _register = keras.saving.register_keras_serializable("bitat_tf")
 
 @_register
 class OrthonormalTransform(keras.layers.Layer):
-    """Rotation into the coordinates in which a layer's inputs are uncorrelated.
+    """Rotation into the coordinates in which a layer's inputs are uncorrelated (BiTAT's V).
 
     y = V^T x along the last axis, with C = V diag(s) V^T the correlation of the layer's
     (binarized) inputs. V is block-diagonal where K exceeds `max_block`.
 
     State, none of it trained by gradient: `correlation` (blocks, size, size), `vectors` V
-    (blocks, size, size), `importance` s (blocks, size). Before the first `refresh`, C and V
+    (blocks, size, size), `importance` s (blocks, size). Before the first `assign`, C and V
     are the identity.
 
     Args:
         max_block: largest block.
+        **kwargs: of a Keras layer, such as `name`.
 
     Input shape: (..., K). Output shape: the same.
     """
@@ -66,7 +67,13 @@ class OrthonormalTransform(keras.layers.Layer):
         super().build(input_shape)
 
     def assign(self, correlation: Any, vectors: Any, importance: Any) -> None:
-        """Take over a correlation's blocks and their `linalg.basis`."""
+        """Take over a correlation's blocks and their `linalg.basis`.
+
+        Args:
+            correlation: C, (blocks, size, size).
+            vectors: V, (blocks, size, size), orthonormal blocks.
+            importance: s, (blocks, size).
+        """
         self.correlation.assign(correlation)
         self.vectors.assign(vectors)
         self.importance.assign(importance)
@@ -76,7 +83,14 @@ class OrthonormalTransform(keras.layers.Layer):
         return self._apply("...bi,bij->...bj", inputs)
 
     def inverse(self, inputs: Any) -> Any:
-        """V x: undoes `call`, because V is orthonormal."""
+        """V x: undoes `call`, because V is orthonormal.
+
+        Args:
+            inputs: (..., K).
+
+        Returns:
+            (..., K).
+        """
         return self._apply("...bj,bij->...bi", inputs)
 
     def _apply(self, equation: str, inputs: Any) -> Any:
@@ -102,11 +116,17 @@ class BitatConv2D(lq.layers.QuantConv2D):
         filters, kernel_size, strides, padding: as in `keras.layers.Conv2D`.
         pad_values: what a "same" convolution pads its binary input with; 1.0 is what LCE
             computes without a correction step.
-        max_block: of the transform.
+        max_block: largest block of the transform; K = kh * kw * c_in beyond it is divided.
         kernel_quantizer, kernel_constraint: Larq's arguments; the defaults are +-1 kernels
             with a straight-through gradient and latent weights clipped to [-1, 1].
             `bitat_tf.quantizers` has more quantizers than Larq, by name as well, and
             `bitat_tf.importance` those that release the directions of the transform to 1 bit.
+        use_bias, groups: no other than False and 1; there so that configurations load.
+        **kwargs: of Larq's `QuantConv2D`, such as `dilation_rate` and `name`.
+
+    Attributes:
+        transform: the `OrthonormalTransform`, of training only.
+        active: bool variable, the switch; in `RSign` and `Shortcut` as well.
 
     Raises:
         ValueError: when asked for a bias (the BatchNorm behind has one) or for groups.
@@ -156,10 +176,30 @@ class BitatConv2D(lq.layers.QuantConv2D):
         self.transform.build((None, kh * kw * c_in))
         self.active = _add_switch(self)
 
+    def add_weight(self, *args: Any, **kwargs: Any) -> Any:
+        """As Keras's, but read as it is, in mixed precision too: signs are those of float32.
+
+        Args:
+            *args, **kwargs: of Keras's method, such as `name` and `shape`.
+
+        Returns:
+            The variable.
+        """
+        return super().add_weight(*args, **{"experimental_autocast": False, **kwargs})
+
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
-        """Convolve with the binary kernel, or with the latent one while inactive."""
-        latent = self.kernel.latent_variable
-        return super().convolution_op(inputs, tf.where(self.active, kernel, latent))
+        """Convolve with the binary kernel, or with the latent one while inactive.
+
+        Args:
+            inputs: (batch, height, width, c_in), padded.
+            kernel: quantized, (kh, kw, c_in, c_out).
+
+        Returns:
+            (batch, height', width', c_out).
+        """
+        latent = tf.cast(self.kernel.latent_variable, inputs.dtype)
+        chosen = tf.where(self.active, tf.cast(kernel, inputs.dtype), latent)
+        return super().convolution_op(inputs, chosen)
 
     def call(self, inputs: Any) -> Any:
         """Convolve (batch, height, width, c_in) to (batch, height', width', filters)."""
@@ -173,17 +213,27 @@ class BitatConv2D(lq.layers.QuantConv2D):
             return super().call(padded)
 
     def pad(self, inputs: Any) -> Any:
-        """Pad as this layer does before it convolves: by `pad_values`, or 0 if inactive."""
+        """Pad as this layer does before it convolves: by `pad_values`, or 0 if inactive.
+
+        Args:
+            inputs: (batch, height, width, c_in).
+
+        Returns:
+            The same, larger where `padding` is `"same"`.
+        """
         if self.padding != "same":
             return inputs
         value = tf.where(self.active, tf.cast(self.pad_values, inputs.dtype), 0.0)
         return tf.pad(inputs, self._get_padding_same(inputs), constant_values=value)
 
     def patches(self, inputs: Any) -> Any:
-        """The layer's input patches, one row per output position: (positions, K).
+        """The layer's input patches, one row per output position.
 
         Args:
             inputs: (batch, height, width, c_in), as the layer receives them.
+
+        Returns:
+            (positions, K), K = kh * kw * c_in in the order of `tf.image.extract_patches`.
         """
         kh, kw = self.kernel_size
         sh, sw = self.strides
@@ -217,6 +267,7 @@ class RSign(keras.layers.Layer):
         quantizer: whose pseudo-gradient it has, by name or as an instance.
         thresholds: bits per channel.
         inactive: a Keras activation, by name.
+        **kwargs: of a Keras layer, such as `name`.
 
     Raises:
         ValueError: when `thresholds` is not an integer of at least 1.
@@ -256,7 +307,7 @@ class RSign(keras.layers.Layer):
             inputs = tf.concat([inputs] * self.thresholds, axis=-1)
         return tf.cond(
             self.active,
-            lambda: self.quantizer(inputs + self.shift),
+            lambda: tf.cast(self.quantizer(inputs + self.shift), inputs.dtype),
             lambda: tf.identity(self.inactive(inputs)),
         )
 
@@ -290,7 +341,8 @@ class RPReLU(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         """Apply it."""
-        return _prelu(inputs + self.shift_in, self.slope) + self.shift_out
+        slope = tf.convert_to_tensor(self.slope)  # a custom gradient takes no mirrored variable
+        return _prelu(inputs + self.shift_in, slope) + self.shift_out
 
 
 @_register

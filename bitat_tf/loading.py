@@ -7,22 +7,31 @@ from typing import Any
 
 import numpy as np
 
-from bitat_tf import runtime
+from bitat_tf import keras_archive, runtime
 from bitat_tf._keras import keras
+
+# Those for phones have some megabytes, their float rivals up to some hundred.
+_MAX_FLATBUFFER_BYTES = 1 << 30
 
 
 def load_keras_model(path: Path) -> Any:
     """Load a `.keras` file or SavedModel directory without compiling it.
 
+    A `.keras` file is first looked through by `keras_archive.check`.
+
     Raises:
-        ValueError: when it is not there or not a model.
+        ValueError: when it is not there, not a model, or damaged.
     """
     if not os.path.exists(path):
         raise ValueError(f"There is no model at {path}.")
     try:
+        keras_archive.check(path)
         model = keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, KeyError, TypeError) as err:
-        reason = " ".join(str(err).split())[:200]
+    # Zip, zlib, JSON, HDF5, TensorFlow and every layer's constructor have errors of their own
+    # for a file that is wrong.
+    except Exception as err:
+        kind = "" if isinstance(err, OSError | ValueError) else f"{type(err).__name__}: "
+        reason = " ".join(f"{kind}{err}".split())[:200]
         raise ValueError(f"{path} is not a Keras model that can be read: {reason}") from err
     if not isinstance(model, keras.Model):
         raise ValueError(f"{path} is a SavedModel that Keras did not write: it has no layers.")
@@ -37,12 +46,24 @@ def read_flatbuffer(path: Path) -> bytes:
     """
     if not Path(path).is_file():
         raise ValueError(f"There is no flatbuffer at {path}. Make one with `bitat convert`.")
-    content = Path(path).read_bytes()
+    with Path(path).open("rb") as file:
+        content = file.read(runtime.HEAD_BYTES)
+        if runtime.is_flatbuffer(content):  # a foreign file may be of any size
+            _check_size(path)
+            content += file.read()
     try:
         runtime.verify(content)
     except ValueError as err:
         raise ValueError(f"{path}: {err}") from err
     return content
+
+
+def _check_size(path: Path) -> None:
+    size = Path(path).stat().st_size
+    if size > _MAX_FLATBUFFER_BYTES:
+        raise ValueError(
+            f"{path} has {size:,} bytes; networks of up to {_MAX_FLATBUFFER_BYTES:,} are taken."
+        )
 
 
 def short_names(paths: Sequence[Path]) -> dict[str, Path]:

@@ -25,8 +25,11 @@ with quiet_import():
     import larq as lq
 
 ACTIVATION_QUANTIZER = "quadratic_sign"
+"""Of activations, where nothing else is asked for."""
 KERNEL_QUANTIZER = "ste_sign"
+"""Of kernels, where nothing else is asked for: Larq's straight-through sign."""
 KERNEL_CONSTRAINT = "weight_clip"
+"""Larq's clip of latent weights to [-1, 1]."""
 
 _register = keras.saving.register_keras_serializable("bitat_tf")
 
@@ -44,7 +47,14 @@ _SMALLEST_MAGNITUDE = 2.0**-10
 
 
 def magnitude(kernel: Any) -> Any:
-    """mean|w| per output channel, without gradient: (kh, kw, c_in, c_out) -> (c_out,)."""
+    """mean|w| per output channel, without gradient.
+
+    Args:
+        kernel: (kh, kw, c_in, c_out).
+
+    Returns:
+        (c_out,).
+    """
     return tf.stop_gradient(tf.reduce_mean(tf.abs(kernel), axis=_inputs(kernel)))
 
 
@@ -200,7 +210,14 @@ def masked_kernel(kernel: Any, progress: Any, straight_through: bool = False) ->
 
 
 def standardise(kernel: Any) -> Any:
-    """Mean 0 and deviation 1 per output channel, (kh, kw, c_in, c_out), with gradient."""
+    """Mean 0 and deviation 1 per output channel, with gradient.
+
+    Args:
+        kernel: (kh, kw, c_in, c_out).
+
+    Returns:
+        Of the same shape.
+    """
     mean, variance = tf.nn.moments(kernel, _inputs(kernel), keepdims=True)
     return (kernel - mean) * tf.math.rsqrt(variance + _VARIANCE_EPSILON)
 
@@ -241,6 +258,9 @@ class QuadraticSign(lq.quantizers.Quantizer):
 class AnnealedQuantizer(lq.quantizers.Quantizer):
     """Base of the quantizers that change with the training's progress.
 
+    Args:
+        **kwargs: of a Keras layer, such as `name`.
+
     Attributes:
         progress: scalar variable in [0, 1]; 1, the end, until somebody sets it.
         always_binary: whether the output is binary before the end, too.
@@ -264,7 +284,7 @@ class AnnealedQuantizer(lq.quantizers.Quantizer):
         """What computes the same without this package, once the training is over.
 
         Args:
-            kernel: the latent kernel.
+            kernel: latent, (kh, kw, c_in, c_out).
 
         Returns:
             A quantizer of Larq's, and the latent kernel that goes with it.
@@ -278,7 +298,14 @@ class _Scaled(AnnealedQuantizer):
     always_binary = False
 
     def deployed(self, kernel: Any) -> tuple[Any, Any]:
-        """Larq's `MagnitudeAwareSign` of the same kernel."""
+        """Larq's `MagnitudeAwareSign` of the same kernel.
+
+        Args:
+            kernel: latent, (kh, kw, c_in, c_out).
+
+        Returns:
+            The quantizer, and the kernel as it is.
+        """
         return lq.quantizers.MagnitudeAwareSign(), tf.convert_to_tensor(kernel)
 
 
@@ -302,7 +329,14 @@ class LibraSign(AnnealedQuantizer):
         return libra_sign(inputs, self.progress)
 
     def deployed(self, kernel: Any) -> tuple[Any, Any]:
-        """+-2^s, whose mean magnitude is 2^s to the last bit."""
+        """+-2^s, whose mean magnitude is 2^s to the last bit.
+
+        Args:
+            kernel: latent, (kh, kw, c_in, c_out).
+
+        Returns:
+            Larq's `MagnitudeAwareSign`, and a kernel of the same shape.
+        """
         return lq.quantizers.MagnitudeAwareSign(), self(kernel)
 
 

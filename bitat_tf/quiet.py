@@ -8,6 +8,9 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+#: What TensorFlow Lite says of every interpreter with XNNPACK; nothing is wrong.
+XNNPACK_NOTE = "INFO: Created TensorFlow Lite XNNPACK delegate"
+
 
 @contextlib.contextmanager
 def held_stderr(noise: str) -> Iterator[None]:
@@ -36,6 +39,22 @@ def held_stderr(noise: str) -> Iterator[None]:
             for line in held.read().decode(errors="replace").splitlines():
                 if line.strip() and not re.search(noise, line):
                     print(line, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def without(logger_name: str, *texts: str) -> Iterator[None]:
+    """Have a Python logger drop the records that hold one of the texts, for a while."""
+    logger = logging.getLogger(logger_name)
+
+    def other(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        return not any(text in message for text in texts)
+
+    logger.addFilter(other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(other)
 
 
 @contextlib.contextmanager

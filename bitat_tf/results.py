@@ -41,11 +41,29 @@ class LayerCalibration:
 
 @dataclass(frozen=True)
 class CalibrationResult:
-    """What calibration did, bottom to top; `seconds` is its wall time."""
+    """What calibration did.
+
+    Attributes:
+        layers: bottom to top.
+        images: that it saw.
+        seconds: wall time.
+    """
 
     layers: tuple[LayerCalibration, ...]
     images: int
     seconds: float
+
+    def __str__(self) -> str:
+        count = len(self.layers)
+        shares = ("unexplained_sign", "unexplained_binary", "unexplained_real")
+        sign, binary, real = (
+            sum(getattr(layer, share) for layer in self.layers) / max(count, 1) for share in shares
+        )
+        return (
+            f"{count} convolutions, {self.images:,} images, {self.seconds:.1f} s. Of "
+            f"a layer's target {sign:.0%} were unexplained by sign(W), are {binary:.0%} now, and "
+            f"would be {real:.0%} with real weights behind the 1-bit inputs (means)."
+        )
 
 
 @dataclass(frozen=True)
@@ -80,6 +98,35 @@ class OpRecord:
 
 
 @dataclass(frozen=True)
+class SizeBreakdown:
+    """What the bytes of a flatbuffer are; the first seven add up to the file.
+
+    Attributes:
+        binary_kernels: of LceBconv2d, packed into words of 32 input channels.
+        float_kernels, int8_kernels: of convolutions and dense layers.
+        constants: all else that operators read: biases, factors, thresholds, slopes.
+        metadata: the content of named metadata entries.
+        unused: buffers that nobody reads.
+        graph: operators, tensors with their names and shapes, and what joins them.
+        duplicates: of the constants and kernels, what is there a second time.
+        predicted: what the model's parameters take at 1 bit per binary weight and 4 bytes for
+            all else; the flatbuffer's own kernels and constants where no model was given.
+        notes: where the file is more than a stated share off that, a sentence for each cause.
+    """
+
+    binary_kernels: int
+    float_kernels: int
+    int8_kernels: int
+    constants: int
+    metadata: int
+    unused: int
+    graph: int
+    duplicates: int
+    predicted: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class AuditReport:
     """What a flatbuffer really contains.
 
@@ -89,6 +136,8 @@ class AuditReport:
         input_shape, input_type, output_shape, output_type: of the first input and output.
         missing: intended binary convolutions that are not LceBconv2d, each with the op that
             stands in its place.
+        size: what its bytes are; None in reports of earlier versions.
+        warnings: operators that LCE's builds for Android lack, a sentence each.
     """
 
     ops: tuple[OpRecord, ...]
@@ -98,6 +147,8 @@ class AuditReport:
     output_shape: tuple[int, ...]
     output_type: str
     missing: tuple[str, ...] = ()
+    size: SizeBreakdown | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def binary_convolutions(self) -> int:
@@ -123,10 +174,64 @@ class AuditReport:
 
 @dataclass(frozen=True)
 class FoldStep:
-    """What one rewrite of the fold did: the names of the layers it changed or removed."""
+    """What one rewrite of the fold did.
+
+    Attributes:
+        rewrite: its name.
+        changed: names of the layers it changed or removed.
+    """
 
     rewrite: str
     changed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LayerComparison:
+    """One operator of a flatbuffer against the Keras layer whose output it computes.
+
+    Errors are absolute differences divided by the largest absolute Keras output. Of 1-bit
+    outputs the error is how far from the threshold the value was, in front of a sign that
+    differs.
+
+    Attributes:
+        operator: its index in the execution order.
+        type: its name, e.g. `"LceBconv2d"`.
+        layer: name of the Keras layer.
+        error_max, error_p99: over all values of all images.
+        sign_agreement: share of equal signs, of 1-bit outputs; else None.
+        passed: whether the criterion holds.
+    """
+
+    operator: int
+    type: str
+    layer: str
+    error_max: float
+    error_p99: float
+    sign_agreement: float | None
+    passed: bool
+
+
+@dataclass(frozen=True)
+class LayerParityReport:
+    """A flatbuffer against Keras, operator by operator, each on what Keras' layers read.
+
+    Attributes:
+        images: number compared.
+        max_error: the stated criterion.
+        layers: in execution order.
+        uncompared: operators whose output no Keras layer has, as `"index type"`; they ran on
+            to the next that has one.
+    """
+
+    images: int
+    max_error: float
+    layers: tuple[LayerComparison, ...]
+    uncompared: tuple[str, ...] = ()
+
+    @property
+    def first_divergence(self) -> LayerComparison | None:
+        """The first layer that fails the criterion; None where all hold it."""
+        return next((layer for layer in self.layers if not layer.passed), None)
 
 
 @dataclass(frozen=True)
@@ -140,6 +245,7 @@ class ParityReport:
         error_median, error_p90, error_p99, error_max: quantiles over images of the largest
             absolute difference of an output, divided by `output_scale`.
         output_scale: largest absolute Keras output.
+        layers: operator by operator, where it was asked for or the agreement was too low.
     """
 
     images: int
@@ -150,11 +256,13 @@ class ParityReport:
     error_p99: float
     error_max: float
     output_scale: float
+    layers: LayerParityReport | None = None
 
     @property
     def passed(self) -> bool:
-        """Whether the agreement reaches the criterion."""
-        return self.agreement >= self.min_agreement
+        """Whether the agreement reaches the criterion, and no compared layer fails its own."""
+        alike = self.layers is None or self.layers.first_divergence is None
+        return self.agreement >= self.min_agreement and alike
 
 
 @dataclass(frozen=True)
@@ -212,7 +320,13 @@ class HostProfile:
 
 @dataclass(frozen=True)
 class StageRecord:
-    """A stage of the schedule as it was entered: its first step and what is binary in it."""
+    """A stage of the schedule as it was entered.
+
+    Attributes:
+        step: its first optimizer step, from 0.
+        binary_units: units that are binary in it.
+        units: units in all.
+    """
 
     step: int
     binary_units: int
@@ -221,7 +335,14 @@ class StageRecord:
 
 @dataclass(frozen=True)
 class TrainingPoint:
-    """One logged point of a training run; accuracies in [0, 1], None where not measured."""
+    """One logged point of a training run.
+
+    Attributes:
+        step: optimizer steps so far.
+        loss: mean over the training batches since the point before.
+        accuracy: of the same batches, in [0, 1].
+        validation_accuracy: in [0, 1]; None where not measured.
+    """
 
     step: int
     loss: float
@@ -231,7 +352,13 @@ class TrainingPoint:
 
 @dataclass(frozen=True)
 class ModelScore:
-    """One row of the summary: a model, its test accuracy (None: not measured) and size."""
+    """One row of the summary.
+
+    Attributes:
+        model: a short name, e.g. `"float"`, `"int8"` or `"converted"`.
+        test_accuracy: in [0, 1]; None where not measured.
+        size_bytes: of the flatbuffer; None where there is none.
+    """
 
     model: str
     test_accuracy: float | None

@@ -5,7 +5,7 @@ import pytest
 
 import bitat_tf  # first: it chooses Keras 2 before anything touches tf.keras
 from bitat_tf import models
-from bitat_tf._keras import keras
+from bitat_tf._keras import keras, tf
 
 # A stem, a block that doubles its channels at stride 2, and one that keeps them: every kind of
 # connection the backbone has, in a network that traces in a second.
@@ -21,6 +21,12 @@ TINY = {
 @pytest.fixture(autouse=True)
 def _seeded():
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _backbones_as_shipped(monkeypatch):
+    """What a test registers is gone after it: no test depends on which ran before."""
+    monkeypatch.setattr(models, "_BUILDERS", dict(models._BUILDERS))
 
 
 @pytest.fixture
@@ -59,6 +65,23 @@ def images():
 @pytest.fixture
 def labels():
     return np.random.default_rng(2).integers(0, 4, 192).astype("int32")
+
+
+@pytest.fixture
+def read_events():
+    """Reads TensorBoard's event files in a folder: tag -> [(step, array)], in order of writing."""
+
+    def read(folder):
+        found = {}
+        for path in sorted(folder.glob("events*")):
+            for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+                event = tf.compat.v1.Event.FromString(record)
+                for value in event.summary.value:
+                    array = tf.make_ndarray(value.tensor)
+                    found.setdefault(value.tag, []).append((event.step, array))
+        return found
+
+    return read
 
 
 assert bitat_tf.__version__

@@ -5,14 +5,15 @@ from importlib import resources
 import pytest
 
 from bitat_tf import config, records
+from bitat_tf.recipe_files import differences, load_recipe, recipe_names, save_recipe
 
 
-@pytest.mark.parametrize("name", config.recipe_names())
+@pytest.mark.parametrize("name", recipe_names())
 def test_packaged_recipes_load_and_are_named_like_their_file(name):
-    assert config.load_recipe(name).name == name
+    assert load_recipe(name).name == name
 
 
-@pytest.mark.parametrize("name", config.recipe_names())
+@pytest.mark.parametrize("name", recipe_names())
 def test_a_packaged_recipe_says_what_it_is_and_what_it_costs(name):
     packaged = resources.files("bitat_tf") / "recipes" / f"{name}.yaml"
     header = packaged.read_text(encoding="utf-8").partition(f"name: {name}")[0]
@@ -23,8 +24,8 @@ def test_a_packaged_recipe_says_what_it_is_and_what_it_costs(name):
 
 def test_the_published_schedules_are_whole_epochs_of_imagenet():
     # 1,281,167 train images, 1 % of them for validation.
-    for name in config.recipe_names():
-        recipe = config.load_recipe(name)
+    for name in recipe_names():
+        recipe = load_recipe(name)
         if recipe.data.dataset == "imagenet2012":
             train = 1_281_167 - round(recipe.data.validation_fraction * 1_281_167)
             epoch = train // recipe.student.batch_size
@@ -41,16 +42,28 @@ def test_data_options_are_off_unless_a_recipe_asks_for_them():
 
 
 def test_a_recipe_survives_saving(tmp_path):
-    recipe = config.load_recipe("digits-demo", ["student.steps=77", "model.arguments.width=0.5"])
-    config.save_recipe(recipe, tmp_path / "recipe.yaml")
-    assert config.load_recipe(str(tmp_path / "recipe.yaml")) == recipe
+    recipe = load_recipe("digits-demo", ["student.steps=77", "model.arguments.width=0.5"])
+    save_recipe(recipe, tmp_path / "recipe.yaml")
+    assert load_recipe(str(tmp_path / "recipe.yaml")) == recipe
     assert recipe.student.steps == 77
     assert recipe.model.arguments["width"] == 0.5
+
+
+def test_differences_name_what_would_change_the_result():
+    one = load_recipe("digits-demo")
+    same = ["checkpoint.steps=7", "checkpoint.best=false", "data.data_dir=/elsewhere"]
+    assert differences(one, load_recipe("digits-demo", same)) == []
+    other = load_recipe("digits-demo", ["seed=3", "model.arguments.stem_channels=8"])
+    text = "; ".join(differences(one, other))
+    assert text.startswith("seed is 3 and was 0; model.arguments is {'stem_channels': 8, ")
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
+        ("checkpoint.keep=0", "`checkpoint.keep` must be at least 1"),
+        ("checkpoint.steps=-1", "`checkpoint.steps` must be at least 0"),
+        ("checkpoint.every=5", "Unknown key `checkpoint.every`"),
         ("student.stepz=3", "Unknown key `student.stepz`.*Known here: .*steps"),
         ("wrong=3", "Unknown key `wrong`"),
         ("student.steps=many", "`student.steps` must be of type int"),
@@ -83,7 +96,7 @@ def test_a_recipe_survives_saving(tmp_path):
 )
 def test_a_bad_setting_is_one_clear_line(setting, message):
     with pytest.raises(ValueError, match=message) as caught:
-        config.load_recipe("cifar10-nano", [setting])
+        load_recipe("cifar10-nano", [setting])
     assert "\n" not in str(caught.value)
 
 
@@ -95,10 +108,7 @@ def test_what_needs_a_transform_is_of_bitat_only(option):
 
 
 def test_scientific_notation_that_yaml_reads_as_text_is_a_number():
-    assert (
-        config.load_recipe("cifar10-nano", ["student.learning_rate=1e-4"]).student.learning_rate
-        == 1e-4
-    )
+    assert load_recipe("cifar10-nano", ["student.learning_rate=1e-4"]).student.learning_rate == 1e-4
 
 
 @pytest.mark.parametrize(
@@ -109,13 +119,13 @@ def test_a_bad_file_is_named(tmp_path, content, message):
     path = tmp_path / "bad.yaml"
     path.write_text(content)
     with pytest.raises(ValueError, match=message) as caught:
-        config.load_recipe(str(path))
+        load_recipe(str(path))
     assert str(path) in str(caught.value)
 
 
 def test_an_unknown_recipe_lists_the_known():
     with pytest.raises(ValueError, match=r"Packaged recipes: .*cifar10-nano, .*digits-demo"):
-        config.load_recipe("nothing-like-this")
+        load_recipe("nothing-like-this")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 import os
 import random
 
+import flatbuffers
 import numpy as np
 import pytest
 
@@ -118,8 +119,28 @@ def test_hanging_child_is_ended(flatbuffer, monkeypatch, tmp_path):
     child = tmp_path / "child.py"
     child.write_text("import time; time.sleep(60)")
     monkeypatch.setattr(first_load, "_CHILD", child)
+    monkeypatch.setattr(first_load, "_START_SECONDS", 0.0)
     with pytest.raises(ValueError, match=r"one inference in 0.5 s"):
         runtime.probe(flatbuffer, timeout_seconds=0.5)
+
+
+def test_loading_has_its_own_limit_of_time(flatbuffer):
+    # A real child, which the system ends while native code loads the flatbuffer.
+    with pytest.raises(ValueError, match=r"one inference in 1e-06 s"):
+        runtime.probe(flatbuffer, timeout_seconds=1e-6)
+
+
+def test_a_shape_that_asks_for_gigabytes_is_refused(case):
+    _, content = case
+    model = runtime.read(content)
+    graph = model.subgraphs[0]
+    graph.tensors[graph.inputs[0]].shape = [1, 10_000, 10_000, 4]  # 1.6 GB of zeros
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    damaged = bytes(builder.Output())
+    runtime.verify(damaged)
+    with pytest.raises(ValueError, match=r"interpreter refuses|crashes the interpreter"):
+        runtime.probe(damaged)
 
 
 def test_interpreter_computes_what_keras_does(case):

@@ -1,6 +1,6 @@
 """Three ways to refresh V after the correlation has moved, as ratios to one another in one run.
 
-    python tools/benchmark_refresh.py [--sizes 27 108 432 864 1152] [--repeats 3] [--out FILE.json]
+    python tools/benchmark_refresh.py [--sizes 27 108 ...] [--repeats 3] [--out docs/results]
 
 A layer's inputs are signs of smooth patches whose statistics drift, as a student's do in
 training. V belongs to the old C; the new one is 0.9 C plus 0.1 of a batch's. Compared:
@@ -12,22 +12,49 @@ training. V belongs to the old C; the new one is 0.9 C plus 0.1 of a batch's. Co
 
 Each of the last two once and four times. Of each, interleaved: time over eigh's (median of
 the pairs), off-diagonal energy of V^T C V over what it was before the refresh, and
-max |V^T V - I| after five refreshes in float32, the precision the layers hold V in.
+max |V^T V - I| after five refreshes in float32, the precision the layers hold V in. The table goes
+to OUT/refresh.md.
 """
 
 import argparse
-import json
 import statistics
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from experiments import shown_command
 
 from bitat_tf import linalg, machine
+from bitat_tf.files import write_text
+from bitat_tf.report.tables import table
 
 Refresh = Callable[[Any, Any], Any]
+
+NAME = "refresh.md"
+
+TEXT = """# How to refresh V
+
+Written by
+
+```
+{command}
+```
+
+After the correlation of a layer's inputs has moved, V is found anew: from nothing (`eigh`), by
+orthogonal iteration from the old V (`qr`), or by a Cayley rotation of it (`cayley`), the last two
+once and four times over. Time is a ratio to `eigh` in the same round, interleaved; "energy left" is
+the off-diagonal energy of V^T C V over what it was before. Synthetic inputs (signs of smooth
+patches that drift), on {machine}.
+
+{table}
+
+`eigh` is in the package (`linalg.basis`): one iteration of the others costs about as much at the
+sizes that take time, and leaves a fifth and more of the energy; enough iterations cost several
+times as much. All three keep V orthonormal.
+"""
 
 MOMENTUM = 0.9
 
@@ -147,30 +174,37 @@ def compare(size: int, repeats: int) -> list[dict[str, Any]]:
     ]
 
 
-def main() -> None:
-    """Measure, print the table, and write JSON if asked."""
+def page(rows: Sequence[dict[str, Any]], command: str) -> str:
+    """The table as Markdown."""
+    header = ("K", "refresh", "ms", "time / eigh", "energy left", "max abs V'V - I")
+    cells = [
+        (
+            str(row["inputs"]),
+            row["refresh"],
+            f"{row['median_ms']:.1f}",
+            f"{row['time_over_eigh']:.2f}",
+            f"{row['energy_left']:.1e}",
+            f"{row['orthonormality']:.0e}",
+        )
+        for row in rows
+    ]
+    return TEXT.format(command=command, machine=machine.describe(), table=table(header, cells))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, write, print."""
     parser = argparse.ArgumentParser(description="Ways to refresh V, compared.")
     parser.add_argument("--sizes", type=int, nargs="+", default=[27, 108, 432, 864, 1152])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
-
-    print("| K | refresh | ms | time / eigh | energy left | max abs V'V - I |")
-    print("| ---: | --- | ---: | ---: | ---: | ---: |")
-    rows = []
-    for size in arguments.sizes:
-        for row in compare(size, arguments.repeats):
-            rows.append(row)
-            print(
-                f"| {row['inputs']} | {row['refresh']} | {row['median_ms']:.1f} "
-                f"| {row['time_over_eigh']:.2f} | {row['energy_left']:.1e} "
-                f"| {row['orthonormality']:.0e} |",
-                flush=True,
-            )
-    if arguments.out:
-        record = {"machine": machine.describe(), "rows": rows}
-        arguments.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    parser.add_argument("--out", type=Path, default=Path("docs/results"))
+    given = sys.argv[1:] if argv is None else list(argv)
+    arguments = parser.parse_args(given)
+    rows = [row for size in arguments.sizes for row in compare(size, arguments.repeats)]
+    text = page(rows, shown_command("benchmark_refresh.py", given, None))
+    write_text(arguments.out / NAME, text)
+    print(text)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -9,7 +9,7 @@ With several learning rates each method gets the one that is best for it on the 
 of the first seed; with a single one all have that, and the table is named after it. Every
 finished training is one record in OUT/records (`experiments.py`):
 kill the tool, start the same command again, and it does what is left. Then a table (mean and
-spread over the seeds of test and validation accuracy) and a figure are written to OUT.
+spread over the seeds of test and validation accuracy) and two figures are written to OUT.
 
 Cost with `cifar10-nano`: per seed the teacher, and per method one training of the recipe's
 `student.steps`; see the table's own column.
@@ -105,11 +105,11 @@ def markdown(
     records: Sequence[Record],
     tried: Sequence[Record],
     command: str,
-    figure: str,
+    figures: str,
     recipe: Recipe,
     learning_rates: Sequence[float],
 ) -> str:
-    """The table, with the command that makes it."""
+    """The table, with the command that makes it, and its figures by the name they begin with."""
     config = recipe.student
     rows = [
         "| method | test accuracy % | validation % | learning rate | minutes | what it does |",
@@ -139,7 +139,7 @@ def markdown(
     backbone = f"{recipe.model.name} ({options})" if options else recipe.model.name
     return "\n".join(
         [
-            f"# Training methods on {Path(recipe.data.dataset).name}",
+            f"# Training methods on {Path(recipe.data.dataset).name}, {backbone}",
             "",
             f"Recipe {recipe.name}, backbone {backbone}. Each method starts from the same "
             f"float net's weights (one per seed) and trains {config.steps:,} steps of batch "
@@ -150,7 +150,9 @@ def markdown(
             "",
             *_one_shot(records),
             *_learning_rates(tried, learning_rates),
-            f"![Test accuracy of each method]({figure})",
+            f"![Test accuracy of each method]({figures}.png)",
+            "",
+            f"![Validation accuracy over the training]({figures}-steps.png)",
             "",
             "```",
             command,
@@ -213,6 +215,35 @@ def draw(records: Sequence[Record]) -> Figure:
     return figure
 
 
+def draw_curves(records: Sequence[Record]) -> Figure:
+    """Validation accuracy over the training: a line per method for the mean, a band for the seeds.
+
+    BatchNorm statistics are the training's moving averages here, and are recomputed only for the
+    table.
+    """
+    figure = Figure(figsize=(8.0, 4.5), layout="constrained")
+    axes = figure.subplots()
+    groups = by_method(records)
+    groups.pop(TEACHER, None)
+    for index, (name, group) in enumerate(groups.items()):
+        steps = [point.step for point in group[0].curve]
+        values = [[p.validation_accuracy or 0.0 for p in record.curve] for record in group]
+        by_step = list(zip(*values, strict=True))
+        color, width = f"C{index % 10}", 2.0 if name == "bitat" else 1.2
+        means = [statistics.mean(v) for v in by_step]
+        axes.plot(steps, means, label=name, color=color, linewidth=width)
+        if len(group) > 1:
+            low, high = [min(v) for v in by_step], [max(v) for v in by_step]
+            axes.fill_between(steps, low, high, color=color, alpha=0.15, linewidth=0)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel("validation accuracy (band: all seeds)")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="0.9")
+    figure.legend(loc="outside right upper", frameon=False)
+    return figure
+
+
 def title(recipe: Recipe) -> str:
     """Name of the directory of the records, and of the table but for a lone learning rate."""
     suffix = "-distilled" if recipe.student.distill_weight else ""
@@ -228,21 +259,28 @@ def write(
     recipe: Recipe,
     learning_rates: Sequence[float],
 ) -> Path:
-    """Write the table and the figure under a name; returns the table's path."""
+    """Write the table and the figures under a name; returns the table's path."""
     out.mkdir(parents=True, exist_ok=True)
-    with atomic_path(out / f"{name}.png") as temporary:
-        draw(records).savefig(
-            temporary, format="png", dpi=120, metadata={"Description": command, "Software": None}
-        )
-    write_text(
-        out / f"{name}.md",
-        markdown(records, tried, command, f"{name}.png", recipe, learning_rates),
-    )
+    for suffix, figure in (("", draw(records)), ("-steps", draw_curves(records))):
+        with atomic_path(out / f"{name}{suffix}.png") as temporary:
+            described = {"Description": command, "Software": None}
+            figure.savefig(temporary, format="png", dpi=120, metadata=described)
+    write_text(out / f"{name}.md", markdown(records, tried, command, name, recipe, learning_rates))
     return out / f"{name}.md"
 
 
-def main(argv: Sequence[str] | None = None, tool: str = "compare_methods.py") -> int:
-    """Carry out, write, print; `tool` is the script that was called."""
+def main(
+    argv: Sequence[str] | None = None,
+    tool: str = "compare_methods.py",
+    shown: Sequence[str] | None = None,
+) -> int:
+    """Carry out, write, print.
+
+    Args:
+        argv: arguments; None takes the command line's.
+        tool: the script that was called.
+        shown: what it was given, where it added arguments of its own.
+    """
     parser = arguments_parser(
         "Training methods from the same float weights at the same number of steps."
     )
@@ -253,7 +291,7 @@ def main(argv: Sequence[str] | None = None, tool: str = "compare_methods.py") ->
     parser.add_argument("--title", help="of the table and its records; default: the data set's")
     arguments = parser.parse_args(argv)
     given = sys.argv[1:] if argv is None else argv
-    command = shown_command(tool, given, arguments.data_dir)
+    command = shown_command(tool, given if shown is None else shown, arguments.data_dir)
 
     def work(recipe: Recipe) -> Path:
         rates = arguments.learning_rates or [recipe.student.learning_rate]

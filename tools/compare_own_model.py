@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ours += ["--methods", "bitat", "ste"]
     if "--title" not in given:
         ours += ["--title", "own-model"]
-    return compare_methods.main([*ours, *given], tool="compare_own_model.py")
+    return compare_methods.main([*ours, *given], tool="compare_own_model.py", shown=given)
 
 
 if __name__ == "__main__":

@@ -29,10 +29,11 @@ from rich.console import Console
 
 from bitat_tf import data, machine, train
 from bitat_tf._keras import keras
-from bitat_tf.config import Recipe, apply_overrides, load_recipe
+from bitat_tf.config import Recipe
 from bitat_tf.experiment import Run
 from bitat_tf.files import write_bytes, write_text
 from bitat_tf.loading import load_keras_model
+from bitat_tf.recipe_files import apply_overrides, load_recipe
 from bitat_tf.records import from_json, from_mapping, to_json, to_mapping
 from bitat_tf.results import TrainingPoint
 
@@ -327,8 +328,17 @@ def escaped(cell: str) -> str:
 
 
 def shown_command(tool: str, given: Sequence[str], data_dir: str | None) -> str:
-    """The command line, with DIR for where the data lie on this machine."""
-    shown = [word.replace(data_dir, "DIR") if data_dir else word for word in given]
+    """The command line, with DIR for where the data lie on this machine.
+
+    Without what changes nothing in the outcome: where things are written, and how loudly.
+    """
+    shown: list[str] = []
+    words = iter(given)
+    for word in words:
+        if word in ("--work", "--out"):
+            next(words, None)
+        elif word != "--quiet" and not word.startswith(("--work=", "--out=")):
+            shown.append(word.replace(data_dir, "DIR") if data_dir else word)
     return f"python tools/{tool} {shlex.join(shown)}".strip()
 
 

@@ -35,6 +35,10 @@ def measure(
         repeats: counted runs.
         threads: of the interpreter.
 
+    Returns:
+        Median and 10 and 90 % quantiles in milliseconds, growth of memory in MiB. Of this host:
+        says nothing about phones.
+
     Raises:
         ValueError: on a number out of range, and where `runtime.Runner` refuses the flatbuffer.
     """
@@ -81,7 +85,19 @@ def compare(
 
 
 def watch(flatbuffer: bytes, threads: int, cores: Sequence[int]) -> Stopwatch:
-    """A stopwatch with one flatbuffer loaded, on the interpreter that `runtime.Runner` takes."""
+    """A stopwatch with one flatbuffer loaded, on the interpreter that `runtime.Runner` takes.
+
+    Args:
+        flatbuffer: content of a `.tflite` file.
+        threads: of the interpreter.
+        cores: that its process is bound to; empty binds it to none.
+
+    Returns:
+        The stopwatch, to be closed by the caller.
+
+    Raises:
+        ValueError: where the interpreter refuses the flatbuffer, or crashes.
+    """
     stopwatch = Stopwatch(interpreter(flatbuffer), threads=threads, cores=cores)
     try:
         stopwatch.load(flatbuffer)
@@ -92,7 +108,17 @@ def watch(flatbuffer: bytes, threads: int, cores: Sequence[int]) -> Stopwatch:
 
 
 def interpreter(flatbuffer: bytes) -> str:
-    """`"lce"` where a flatbuffer needs it, else `"tflite"`."""
+    """Which interpreter a flatbuffer needs: LCE's for its operators, else TensorFlow's.
+
+    Args:
+        flatbuffer: content of a `.tflite` file.
+
+    Returns:
+        `"lce"` or `"tflite"`.
+
+    Raises:
+        ValueError: when it is not a whole TFLite flatbuffer.
+    """
     return "lce" if uses_lce(flatbuffer) else "tflite"
 
 
@@ -102,7 +128,16 @@ def device_name() -> str:
 
 
 def check_count(name: str, value: int, least: int) -> None:
-    """Raise a ValueError unless `value` is an integer of at least `least`."""
+    """See that a count is an integer of at least `least`.
+
+    Args:
+        name: of the argument, for the message.
+        value: what was given for it.
+        least: smallest value allowed.
+
+    Raises:
+        ValueError: when it is not an integer, or smaller.
+    """
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"`{name}` must be an integer of at least {least}. Received: {value!r}")
 

@@ -8,10 +8,10 @@ process bound to one core. The sum should come near the whole: within 15 % on a 
 from statistics import median
 
 from bitat_tf.android_results import OperatorTime
-from bitat_tf.bench.cut import cut_out
 from bitat_tf.bench.host import check_count, device_name, interpreter, watch
 from bitat_tf.results import HostProfile
 from bitat_tf.runtime import Runner, Stopwatch, operator_name, read, spare_cores
+from bitat_tf.runtime.cut import cut_out
 
 _COPIES = 11
 _WARMUP = 3
@@ -25,6 +25,9 @@ def profile(flatbuffer: bytes, *, name: str = "model", repeats: int = 30) -> Hos
         flatbuffer: content of a `.tflite` file.
         name: of the model in the record.
         repeats: counted runs of each operator's two flatbuffers, and of the whole in all.
+
+    Returns:
+        Milliseconds of every operator, and of the whole inference timed between them.
 
     Raises:
         ValueError: on a number out of range, where `runtime.Runner` refuses the flatbuffer, and

@@ -57,9 +57,9 @@ def binarize(
             (layers with no convolution or dense layer before them) and `"last"` (with none
             behind them).
         rules: in order; see `bitat_tf.binarize.rules`, and `without` to leave some out.
-        example_input: an array, or one per input, batch first. It fixes sizes that the model
-            leaves open, and the float network in the student's layers is compared with the
-            given model on it.
+        example_input: an array (batch, height, width, channels), or one per input. It fixes
+            sizes that the model leaves open, and the float network in the student's layers is
+            compared with the given model on it.
         activation_quantizer, kernel_quantizer, thresholds, max_block: of the binary layers, as
             the backbones of `bitat_tf.models` take them.
 

@@ -49,6 +49,9 @@ def flatten(model: Any, example_input: Any = None) -> Flat:
         model: functional or Sequential; never changed.
         example_input: arrays whose sizes the inputs take where the model leaves them open.
 
+    Returns:
+        The flat model, and the class that each of its layers had in the given one.
+
     Raises:
         ValueError: when a layer cannot be made again from its configuration.
     """

@@ -18,7 +18,12 @@ Around = Literal["", "identity", "pool"]
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a layer stays float, and what its owner can do about it (empty: nothing)."""
+    """Why a layer stays float, and what its owner can do about it.
+
+    Args:
+        text: why, in a few words.
+        remedy: what to change in the model; empty where nothing helps.
+    """
 
     text: str
     remedy: str = ""
@@ -58,13 +63,21 @@ class Decision:
         return self.calls[0]
 
     def make_binary(self, action: str) -> None:
-        """Plan 1 bit, unless somebody has objected; a later rule may still do so."""
+        """Plan 1 bit, unless somebody has objected; a later rule may still do so.
+
+        Args:
+            action: what is done to the layer; for the report.
+        """
         if self.reason is None:
             self.binary = True
             self.actions.append(action)
 
     def keep_float(self, reason: Reason) -> None:
-        """Object: the first reason stands."""
+        """Object: the first reason stands.
+
+        Args:
+            reason: why; for the report.
+        """
         if self.reason is None:
             self.reason = reason
         self.binary = False
@@ -78,6 +91,10 @@ class Plan:
     Args:
         model: flat.
         kinds: layer name -> class name of the layer that the user gave.
+
+    Attributes:
+        graph: of the model.
+        decisions: layer name -> what becomes of it.
     """
 
     def __init__(self, model: Any, kinds: Mapping[str, str]) -> None:
@@ -91,7 +108,14 @@ class Plan:
                 self.decisions[name] = Decision(name, kinds[name], call.layer, [call])
 
     def of_type(self, *classes: Any) -> Iterator[Decision]:
-        """Decisions on the layers of exactly these classes."""
+        """Decisions on the layers of exactly these classes.
+
+        Args:
+            *classes: of Keras layers; subclasses do not count.
+
+        Returns:
+            The decisions, in the order of the layers.
+        """
         return (d for d in self.decisions.values() if type(d.layer) in classes)
 
     @property
@@ -100,7 +124,14 @@ class Plan:
         return [d for d in self.decisions.values() if d.binary]
 
     def producer(self, tensor: TensorId) -> Call | None:
-        """The call that makes a tensor; None of an input."""
+        """The call that makes a tensor; None of an input.
+
+        Args:
+            tensor: as `Call.inputs` and `Call.outputs` name it.
+
+        Returns:
+            The call, or None.
+        """
         return self.graph.producer.get(tensor)
 
     def first_and_last(self) -> tuple[set[str], set[str]]:

@@ -45,7 +45,12 @@ _TRACED = {
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one layer of the student becomes."""
+    """What one layer of the student becomes.
+
+    Args:
+        operators: with weights, in the order in which they run.
+        size_bytes: of its operators, constants and tensors in the flatbuffer.
+    """
 
     operators: tuple[OperatorPrediction, ...] = ()
     size_bytes: int = 0

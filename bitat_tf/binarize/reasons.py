@@ -8,8 +8,8 @@ from bitat_tf.binarize.plan import KERNEL_LAYERS, Decision, Plan, Reason
 
 _layers = keras.layers
 
-# The two words that `keep_float` takes besides names and patterns of names.
 FIRST_AND_LAST = ("first", "last")
+"""The two words that `keep_float` takes besides names and patterns of names."""
 
 _FIRST = Reason(
     "first layer: it reads the input, of which one bit keeps too little",

@@ -68,8 +68,19 @@ class BinarizeReport:
     overhead_bytes: int
     suggestions: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        from bitat_tf.binarize.table import text  # which shows the records of this module
+
+        return text(self)
+
     def layer(self, name: str) -> LayerReport:
         """The record of a layer.
+
+        Args:
+            name: of the layer.
+
+        Returns:
+            Its record.
 
         Raises:
             ValueError: when there is none of this name.

@@ -1,13 +1,18 @@
-"""A report as a table for the terminal."""
+"""A report as a table, for the terminal and as text."""
 
+import io
 from collections.abc import Iterable
 from typing import Any
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from bitat_tf import records
 from bitat_tf.binarize.report import BinarizeReport, LayerReport
+
+# Columns of a report as text: what fits into a notebook's cell.
+_TEXT_WIDTH = 110
 
 
 def table(report: BinarizeReport) -> Table:
@@ -48,6 +53,15 @@ def summary(report: BinarizeReport) -> str:
         lines += ["", "Most useful changes:"]
         lines += [f"{i}. {text}" for i, text in enumerate(report.suggestions, start=1)]
     return "\n".join(lines)
+
+
+def text(report: BinarizeReport) -> str:
+    """Table and summary as plain text, the same wherever it is printed."""
+    made = io.StringIO()
+    # In a notebook rich would show the table there, and not only write it into the text.
+    plain = Console(file=made, width=_TEXT_WIDTH, color_system=None, force_jupyter=False)
+    plain.print(table(report))
+    return f"{made.getvalue()}{summary(report)}"
 
 
 def to_mapping(report: BinarizeReport) -> dict[str, Any]:

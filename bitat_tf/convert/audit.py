@@ -14,17 +14,29 @@ import numpy as np
 from flatbuffers import flexbuffers
 
 from bitat_tf.convert.kernels import find_packed, holds_float
-from bitat_tf.counts import WORD_BITS
+from bitat_tf.convert.lce_operators import missing_on_android
+from bitat_tf.convert.size import break_down
+from bitat_tf.counts import WORD_BITS, Counts
 from bitat_tf.results import AuditReport, OpRecord
-from bitat_tf.runtime import operator_name, read, tensor_shape, type_name
+from bitat_tf.runtime import REMEDY, operator_name, read, tensor_shape, type_name
 
 BINARY_CONVOLUTION = "LceBconv2d"
+"""Type of LCE's binary convolution in a flatbuffer."""
 _FLOAT_CONVOLUTION = "CONV_2D"
-# All of these have their weights as the second input.
-_WITH_KERNEL = {BINARY_CONVOLUTION, _FLOAT_CONVOLUTION, "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
+# All of these have their weights as the second input, of so many dimensions.
+_WITH_KERNEL = {
+    BINARY_CONVOLUTION: 4,
+    _FLOAT_CONVOLUTION: 4,
+    "DEPTHWISE_CONV_2D": 4,
+    "FULLY_CONNECTED": 2,
+}
 
 
-def audit(flatbuffer: bytes, intended: Mapping[str, np.ndarray] | None = None) -> AuditReport:
+def audit(
+    flatbuffer: bytes,
+    intended: Mapping[str, np.ndarray] | None = None,
+    counts: Counts | None = None,
+) -> AuditReport:
     """Read a flatbuffer's operators, and check that the intended convolutions are binary.
 
     Multiply-accumulates are counted for convolutions (binary, float, depthwise) and dense
@@ -32,7 +44,10 @@ def audit(flatbuffer: bytes, intended: Mapping[str, np.ndarray] | None = None) -
 
     Args:
         flatbuffer: content of a `.tflite` file.
-        intended: `binary_kernels` of the Keras model it was made from; None checks nothing.
+        intended: `binary_kernels` of the Keras model it was made from, (kh, kw, c_in, c_out) each;
+            None checks nothing.
+        counts: `counts.count` of that model, which the size is compared with; None compares
+            with the flatbuffer's own kernels and constants.
 
     Returns:
         The report; `missing` names every intended convolution whose kernel no LceBconv2d holds,
@@ -55,6 +70,8 @@ def audit(flatbuffer: bytes, intended: Mapping[str, np.ndarray] | None = None) -
         output_shape=tensor_shape(last),
         output_type=type_name(last),
         missing=tuple(_missing(ops, intended or {})),
+        size=break_down(model, len(flatbuffer), records, counts),
+        warnings=missing_on_android(model),
     )
 
 
@@ -69,6 +86,7 @@ class _Op:
         self._buffers = model.buffers
         self._taken: set[int] = set()
         self._options = _or_empty(operator.customOptions)
+        self._check_rank()
         self.kernel = self._kernel() if self.type in _WITH_KERNEL else None
 
     @property
@@ -116,6 +134,15 @@ class _Op:
             pooling=self._averages(),
         )
 
+    def _check_rank(self) -> None:
+        if self.type in _WITH_KERNEL and len(self.inputs) > 1:
+            shape = tensor_shape(self.inputs[1])
+            if len(shape) != _WITH_KERNEL[self.type]:
+                raise ValueError(
+                    f"The flatbuffer is corrupt: {self.type} {self.name!r} has weights of shape "
+                    f"{shape}. {REMEDY}"
+                )
+
     def _averages(self) -> bool:
         if self.type != "DEPTHWISE_CONV_2D" or self.kernel is None:
             return False
@@ -142,16 +169,26 @@ class _Op:
             return (stored[3], stored[1], stored[2], 1)
         if self.binary:
             # Groups are whole words, so only a single group can fill its last word in part.
-            channels = int(self._custom("channels_in"))
+            channels = self._custom("channels_in")
             return (*stored[:3], min(channels, stored[3] * WORD_BITS))
         return stored
 
-    def _custom(self, key: str) -> Any:
+    def _custom(self, key: str) -> int:
         try:
-            return flexbuffers.Loads(bytes(self._options))[key]
-        # What the reader of options raises where they are damaged.
-        except (KeyError, IndexError, TypeError, ValueError, struct.error) as err:
-            raise ValueError(f"The options of {self.type} {self.name!r} are corrupt.") from err
+            return int(flexbuffers.Loads(bytes(self._options))[key])
+        # What the reader of options raises where they are damaged, or lead round in a circle.
+        except (
+            KeyError,
+            IndexError,
+            TypeError,
+            ValueError,
+            OverflowError,
+            RecursionError,
+            struct.error,
+        ) as err:
+            raise ValueError(
+                f"The options of {self.type} {self.name!r} are corrupt. {REMEDY}"
+            ) from err
 
     def _positions(self) -> int:
         """How often the kernel is applied: batch * height * width of the output."""

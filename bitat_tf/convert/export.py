@@ -2,7 +2,7 @@
 
 import functools
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,9 +12,15 @@ from bitat_tf._keras import keras, quiet_import, tf
 from bitat_tf.convert.audit import audit
 from bitat_tf.convert.ends import int8_operators, quantize_ends
 from bitat_tf.convert.fold import fold_with_report
-from bitat_tf.convert.kernels import binary_kernels, lost_kernels
+from bitat_tf.convert.kernels import (
+    binary_kernels,
+    lost_kernels,
+    ternary_inputs,
+    without_binary_kernel,
+)
 from bitat_tf.convert.strip import strip
-from bitat_tf.quiet import held_stderr
+from bitat_tf.counts import count
+from bitat_tf.quiet import XNNPACK_NOTE, errors_only, held_stderr
 from bitat_tf.results import AuditReport, FoldStep
 from bitat_tf.runtime import probe
 
@@ -25,11 +31,13 @@ with quiet_import():
 _SHORT_NAME = "net"
 
 Ends = Literal["float32", "int8"]
+"""Type of a flatbuffer's input and output, and of its first and last layers."""
 
 # What a successful conversion prints in native code, whatever the log level.
 _NOISE = (
     r"^[WI]0000 |^WARNING: All log messages before absl::InitializeLog"
-    r"|^fully_quantize: |^INFO: Created TensorFlow Lite XNNPACK delegate"
+    rf"|^fully_quantize: |^{XNNPACK_NOTE}"
+    r"|^error: Invalid binary grouped convolution"  # it stays float; the audit names it
 )
 
 
@@ -46,12 +54,14 @@ class Conversion:
         model: the Keras model of plain layers that it computes: folded, ends rounded to int8.
         steps: what each rewrite of the fold changed; empty where nothing was folded.
         audit: of the flatbuffer.
+        int8_ends: names of the layers that compute in int8; empty with float ends.
     """
 
     flatbuffer: bytes
     model: Any
     steps: tuple[FoldStep, ...]
     audit: AuditReport
+    int8_ends: tuple[str, ...] = ()
 
 
 def export(
@@ -98,7 +108,18 @@ def convert_model(
     io: Ends = "float32",
     calibration_images: np.ndarray | None = None,
 ) -> Conversion:
-    """As `export`, with the record of it."""
+    """Convert a binary model as `export` does, and keep the record of it.
+
+    Args:
+        model, fold, ends, io: as in `export`.
+        calibration_images: float32 (n, height, width, channels); as there.
+
+    Returns:
+        The flatbuffer with the model that it computes, the fold's steps and the audit.
+
+    Raises:
+        ConversionError, ValueError: as `export`.
+    """
     _check_types(ends, io, calibration_images)
     plain = strip(model)
     trained = binary_kernels(plain)
@@ -108,6 +129,12 @@ def convert_model(
             "use `export_float` for a float network."
         )
     check_plain(plain)
+    ternary = ternary_inputs(plain)
+    if ternary:
+        raise ConversionError(
+            f"LCE's converter would take the ternary activations of {', '.join(ternary)} for "
+            "signs, and the network would compute something else. Use a sign, such as 'ste_sign'."
+        )
     deployed, steps = fold_with_report(plain) if fold else (plain, ())
     intended = binary_kernels(deployed)
     lost = lost_kernels(trained, intended)
@@ -122,15 +149,10 @@ def convert_model(
     # `convert_keras_model` would do the same, but on an error it falls back to another route
     # and drops the reason.
     flatbuffer = convert_plain(deployed, functools.partial(_lce, io=io))
-    report = audit(flatbuffer, intended)
-    if report.missing:
-        raise ConversionError(
-            f"{len(report.missing)} of {len(intended)} convolutions meant to be binary did not "
-            f"become LceBconv2d: {'; '.join(report.missing)}. Give each an input of +-1 right in "
-            "front, a kernel of +-1 (no zero, no scale per input channel) and pad_values 1.0."
-        )
+    report = audit(flatbuffer, intended, count(model))
+    _check_binary(report, intended, deployed)
     _check_int8(flatbuffer, int8, io, report)
-    return Conversion(flatbuffer, deployed, steps, report)
+    return Conversion(flatbuffer, deployed, steps, report, int8)
 
 
 def _check_types(ends: str, io: str, images: np.ndarray | None) -> None:
@@ -144,6 +166,19 @@ def _check_types(ends: str, io: str, images: np.ndarray | None) -> None:
         )
     if io == "int8" and ends != "int8":
         raise ValueError(f"io='int8' needs ends='int8'. Received: ends={ends!r}")
+
+
+def _check_binary(report: AuditReport, intended: Mapping[str, Any], deployed: Any) -> None:
+    others = without_binary_kernel(deployed)
+    missing = list(report.missing)
+    missing += [f"{name} ({kind}: LCE computes it with floats)" for name, kind in others.items()]
+    if missing:
+        raise ConversionError(
+            f"{len(missing)} of {len(intended) + len(others)} convolutions meant to be binary did "
+            f"not become LceBconv2d: {'; '.join(missing)}. Give each an input of +-1 right in "
+            "front, a kernel of +-1 (no zero, no scale per input channel) and pad_values 1.0, as "
+            "a QuantConv2D whose groups have a multiple of 32 channels."
+        )
 
 
 def _check_int8(flatbuffer: bytes, layers: tuple[str, ...], io: str, report: AuditReport) -> None:
@@ -180,7 +215,8 @@ def convert_plain(plain: Any, converter: Callable[[str], bytes]) -> bytes:
     named = keras.Model(plain.inputs, plain.outputs, name=_SHORT_NAME)
     # Not Model.save: it warns of metrics that an uncompiled model does not have.
     with tempfile.TemporaryDirectory() as folder, held_stderr(_NOISE):
-        tf.saved_model.save(named, folder)
+        with errors_only("tensorflow"):  # in a notebook it says where the assets are
+            tf.saved_model.save(named, folder)
         try:
             flatbuffer = converter(folder)
         except Exception as err:  # LCE and TFLite raise the base class among others

@@ -14,6 +14,11 @@ from typing import Any
 import numpy as np
 
 from bitat_tf.counts import is_binary, packed_words
+from bitat_tf.quantizers import lq
+
+# What Larq calls the quantizers of its layers' kernels.
+_KERNEL_QUANTIZERS = ("kernel_quantizer", "depthwise_quantizer", "pointwise_quantizer")
+QUANTIZERS = (*_KERNEL_QUANTIZERS, "input_quantizer")
 
 
 def binary_kernels(model: Any) -> dict[str, np.ndarray]:
@@ -36,6 +41,49 @@ def binary_kernels(model: Any) -> dict[str, np.ndarray]:
         for layer in model.submodules
         if is_binary(layer)
     }
+
+
+def without_binary_kernel(model: Any) -> dict[str, str]:
+    """Layers with quantized weights of a kind that LCE computes with floats.
+
+    Depthwise, separable, transposed and one- or three-dimensional convolutions, and dense layers
+    that `strip` left.
+
+    Args:
+        model: as in `binary_kernels`.
+
+    Returns:
+        Layer name -> class.
+    """
+    return {
+        layer.name: type(layer).__name__
+        for layer in model.submodules
+        if any(getattr(layer, name, None) is not None for name in _KERNEL_QUANTIZERS)
+        and not is_binary(layer)
+    }
+
+
+def ternary_inputs(model: Any) -> tuple[str, ...]:
+    """Layers that quantize activations to -1, 0 and +1, which LCE's converter takes for signs.
+
+    It looks for sign(sign(x) + c), as Larq writes a sign, and takes Larq's
+    sign(sign(x + t) + sign(x - t)) for one too: the convolution becomes LceBconv2d and computes
+    something else, without a word.
+
+    Args:
+        model: as in `binary_kernels`.
+
+    Returns:
+        Names of layers with such an `input_quantizer`, and of such layers.
+    """
+    layers, ternary = tuple(model.submodules), lq.quantizers.SteTern
+    owned = {id(getattr(layer, name, None)) for layer in layers for name in QUANTIZERS}
+    return tuple(
+        layer.name
+        for layer in layers
+        if isinstance(getattr(layer, "input_quantizer", None), ternary)
+        or (isinstance(layer, ternary) and id(layer) not in owned)
+    )
 
 
 def find_packed(

@@ -8,10 +8,13 @@ none of their top-1 classes. Hence top-1 agreement on at least 99.5 %, with the 
 error beside it: a wrong conversion shows in the median already.
 """
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
+from bitat_tf.convert.export import Conversion, ConversionError
+from bitat_tf.convert.layer_parity import check_layers, describe
 from bitat_tf.results import ParityReport
 from bitat_tf.runtime import Runner
 
@@ -22,6 +25,9 @@ MIN_AGREEMENT = 0.995
 # nano they agree on 98.0 to 99.5 % of 2,000 images. A wrong conversion agrees by chance.
 MIN_AGREEMENT_INT8 = 0.97
 _BATCH = 128
+
+# A layer that differs does so on any image; these take a second on a small network.
+LAYER_IMAGES = 16
 
 
 def check_parity(
@@ -67,6 +73,64 @@ def check_parity(
         error_max=float(errors.max()),
         output_scale=scale,
     )
+
+
+def check_conversion(
+    made: Conversion,
+    trained: Any,
+    images: np.ndarray,
+    *,
+    min_agreement: float = MIN_AGREEMENT,
+    layers: bool = False,
+) -> ParityReport:
+    """Compare a conversion with the Keras model that it should compute.
+
+    That is the trained one. With int8 ends it is the one whose ends are rounded to int8: rounding
+    in front of a sign is no error of the conversion, and what it costs in accuracy is to be
+    measured. The criterion then is at most `MIN_AGREEMENT_INT8`.
+
+    Args:
+        made: by `convert_model` of the trained model.
+        trained: the model that was converted.
+        images: float32 (n, height, width, channels), standardised; as in `check_parity`.
+        min_agreement: as there.
+        layers: compare layer by layer as well (`check_layers`, on the first `LAYER_IMAGES`).
+            Where the agreement is too low that is done in any case.
+
+    Returns:
+        The report; a failed criterion is in `passed`, not an exception (`require_parity`).
+
+    Raises:
+        ValueError, FloatingPointError: as `check_parity` does.
+    """
+    model, floor = trained, min_agreement
+    if made.int8_ends:
+        model, floor = made.model, min(min_agreement, MIN_AGREEMENT_INT8)
+    report = check_parity(model, made.flatbuffer, images, min_agreement=floor)
+    if layers or not report.passed:
+        compared = check_layers(made.model, made.flatbuffer, images[:LAYER_IMAGES])
+        report = dataclasses.replace(report, layers=compared)
+    return report
+
+
+def require_parity(report: ParityReport) -> None:
+    """See that a flatbuffer agrees with Keras; the error names the first layer that differs.
+
+    Args:
+        report: of `check_parity` or `check_conversion`.
+
+    Raises:
+        ConversionError: when it did not.
+    """
+    if report.passed:
+        return
+    reason = (
+        f"The flatbuffer agrees with Keras on {report.agreement:.2%} of {report.images} images; "
+        f"at least {report.min_agreement:.2%} is asked for."
+    )
+    if report.layers is not None:
+        reason += f" {describe(report.layers)}"
+    raise ConversionError(f"{reason} No flatbuffer was written.")
 
 
 def _check_outputs(expected: np.ndarray, actual: np.ndarray) -> None:

@@ -9,6 +9,8 @@ is left can be saved, and loaded by anybody who has Larq.
   only the pseudo-gradients differ. With several thresholds x is first concatenated with itself.
 - `RPReLU` becomes an addition, Keras' `PReLU` and an addition.
 - `Shortcut` becomes Keras' `Add`.
+- Larq's `QuantDense` becomes a 1x1 convolution of a 1x1 image, which LCE has a binary kernel for
+  (compute-engine#53).
 
 Constants are added by Keras' own layer for a TensorFlow operation, made by name: calling
 `x + shift` makes the same layer, but numbers it through the process, and the flatbuffer of
@@ -21,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from bitat_tf._keras import keras
+from bitat_tf.convert.kernels import QUANTIZERS
 from bitat_tf.graph import Call, binary_units, rebuild
 from bitat_tf.layers import BitatConv2D, RPReLU, RSign, Shortcut
 from bitat_tf.quantizers import AnnealedQuantizer, lq
@@ -38,10 +41,11 @@ def strip(model: Any) -> Any:
         equal to the given model's bit for bit.
 
     Raises:
-        ValueError: when a binary unit is switched off, or a layer of this package has no plain
-            counterpart.
+        ValueError: when a binary unit is switched off, a quantizer is a bare function, or a layer
+            of this package has no plain counterpart.
     """
     _check_active(model)
+    _check_quantizers(model)
     stripper = _Stripper()
     plain = rebuild(model, stripper.replace)
     for layer, weights in stripper.weights:
@@ -66,6 +70,8 @@ class _Stripper:
             return self._rprelu(layer)
         if isinstance(layer, Shortcut):
             return keras.layers.Add(name=layer.name)
+        if _is_binary_dense(layer):
+            return self._dense(layer)
         return None
 
     def _convolution(self, layer: Any) -> Any:
@@ -79,6 +85,18 @@ class _Stripper:
         trained = [kernel, *([layer.bias] if layer.use_bias else [])]
         self.weights.append((plain, [weight.numpy() for weight in trained]))
         return plain
+
+    def _dense(self, layer: Any) -> Any:
+        inputs, units = layer.kernel.shape
+        config = {**layer.get_config(), "filters": units, "kernel_size": 1}
+        del config["units"]
+        config.pop("batch_input_shape", None)
+        plain = lq.layers.QuantConv2D.from_config(config)
+        kernel = layer.kernel.latent_variable.numpy().reshape(1, 1, inputs, units)
+        self.weights.append((plain, [kernel, *([layer.bias.numpy()] if layer.use_bias else [])]))
+        image = keras.layers.Reshape((1, 1, inputs), name=f"{layer.name}_image")
+        row = keras.layers.Reshape((units,), name=f"{layer.name}_row")
+        return lambda x: row(plain(image(x)))
 
     def _sign(self, layer: Any) -> Any:
         shift = adder(f"{layer.name}_shift", layer.shift.numpy())
@@ -94,6 +112,15 @@ class _Stripper:
         prelu = keras.layers.PReLU(shared_axes=[1, 2], name=layer.name)
         self.weights.append((prelu, [layer.slope.numpy().reshape(1, 1, -1)]))
         return lambda x: after(prelu(before(x)))
+
+
+def _is_binary_dense(layer: Any) -> bool:
+    """Whether it is Larq's, of signs, and of one row per image."""
+    return (
+        isinstance(layer, lq.layers.QuantDense)
+        and layer.kernel_quantizer is not None
+        and len(layer.get_input_shape_at(0)) == 2
+    )
 
 
 def operation(name: str, function: str, *constants: Any) -> Callable[[Any], Any]:
@@ -117,6 +144,19 @@ def adder(name: str, constant: np.ndarray) -> Callable[[Any], Any]:
         constant: float32, (channels,).
     """
     return operation(name, "math.add", constant)
+
+
+def _check_quantizers(model: Any) -> None:
+    """A function is serialized by its name, under which Larq registers a class: no copy works."""
+    for layer in model.submodules:
+        for argument in QUANTIZERS:
+            quantizer = getattr(layer, argument, None)
+            if quantizer is not None and not isinstance(quantizer, keras.layers.Layer):
+                raise ValueError(
+                    f"`{argument}` of layer {layer.name!r} must be given by name, such as "
+                    f"'ste_sign', or as an instance: Keras cannot make a layer again that has a "
+                    f"function there. Received: {quantizer!r}"
+                )
 
 
 def _check_active(model: Any) -> None:

@@ -38,7 +38,8 @@ class ImageData:
         class_names: one per class.
         image_shape: (height, width, channels).
         train_images, validation_images, test_images: number of images in each part.
-        mean, std: per channel over the train part, in pixel units (0..255; digits 0..16).
+        mean, std: per channel over the train part, in pixel units, or as given to `load`.
+        pixel_max: largest value of a pixel: 255; 16 of the digits.
         config: what it was loaded from.
         seed: of the orders, the augmentation and the calibration images.
         corrupt: the images left out so far, because they could not be read.
@@ -53,6 +54,7 @@ class ImageData:
     test_images: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    pixel_max: int
     config: DataConfig
     seed: int
     corrupt: Corrupt = field(repr=False)
@@ -86,9 +88,19 @@ class ImageData:
             rand_augment.prepare(self.config.rand_augment)
         epoch_steps = self.train_images // batch_size
         epochs = tf.data.Dataset.counter(first_step // epoch_steps)
-        batches = epochs.flat_map(
-            lambda epoch: self._shuffled(_seed(self.seed, epoch, _ORDER), batch_size)
-        )
+
+        def of_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+            batches = self._shuffled(_seed(self.seed, epoch, _ORDER), batch_size)
+            if self._train.arrays is not None:
+                return batches
+            # A stream that is shorter than its description says would shift all later steps.
+            message = (
+                f"the data set {self.name!r} ended early: of {self.train_images} train images so "
+                f"few came that a batch of {batch_size} could not be filled. Prepare it anew."
+            )
+            return batches.concatenate(_failing(batches.element_spec, message)).take(epoch_steps)
+
+        batches = epochs.flat_map(of_epoch)
         steps = tf.data.Dataset.counter(first_step)
         numbered = tf.data.Dataset.zip(steps, batches.skip(first_step % epoch_steps))
         if self._train.encoded is not None:
@@ -127,14 +139,37 @@ class ImageData:
         return self._standardised(chosen)
 
     def validation(self, batch_size: int) -> tf.data.Dataset:
-        """The validation part once, in order, the last batch as small as it comes."""
-        check(batch_size >= 1, "batch_size", "at least 1", batch_size)
-        return self._standardised(self._validation.stream.batch(batch_size))
+        """The validation part once, in order, the last batch as small as it comes.
+
+        Args:
+            batch_size: images per batch.
+
+        Returns:
+            Standardised images (batch, height, width, channels) float32 and labels (batch,).
+
+        Raises:
+            ValueError: when `batch_size` is below 1.
+        """
+        return self._in_order(self._validation, batch_size)
 
     def test(self, batch_size: int) -> tf.data.Dataset:
-        """The test part once, in order, the last batch as small as it comes."""
+        """The test part once, in order, the last batch as small as it comes.
+
+        Args:
+            batch_size: images per batch.
+
+        Returns:
+            Standardised images (batch, height, width, channels) float32 and labels (batch,).
+
+        Raises:
+            ValueError: when `batch_size` is below 1.
+        """
+        return self._in_order(self._test, batch_size)
+
+    def _in_order(self, part: Part, batch_size: int) -> tf.data.Dataset:
+        """A whole part once; what `validation` and `test` give."""
         check(batch_size >= 1, "batch_size", "at least 1", batch_size)
-        return self._standardised(self._test.stream.batch(batch_size))
+        return self._standardised(part.stream.batch(batch_size))
 
     def _shuffled(self, seed: tf.Tensor, batch_size: int) -> tf.data.Dataset:
         """The train part once, in an order drawn from two integers: raw whole batches.
@@ -207,6 +242,18 @@ def _seed(seed: int, number: int | tf.Tensor, purpose: int) -> tf.Tensor:
     return tf.random.experimental.stateless_fold_in(pair, purpose)
 
 
+def _failing(element_spec: tuple[tf.TensorSpec, ...], message: str) -> tf.data.Dataset:
+    """A data set of such elements that raises InvalidArgumentError where its first is asked for."""
+
+    def fail(_: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        with tf.control_dependencies([tf.debugging.Assert(False, [message])]):
+            return tuple(
+                tf.zeros([size or 0 for size in spec.shape], spec.dtype) for spec in element_spec
+            )
+
+    return tf.data.Dataset.range(1).map(fail)
+
+
 def _buffer_shuffled(stream: tf.data.Dataset, buffer: int, seed: tf.Tensor) -> tf.data.Dataset:
     """`Dataset.shuffle`, but seeded by two integers alone.
 
@@ -250,7 +297,25 @@ def _moments(part: Part, config: DataConfig) -> tuple[tuple[float, ...], tuple[f
     return tuple(mean.tolist()), tuple(std.tolist())
 
 
-def load(config: DataConfig, *, seed: int) -> ImageData:
+def _measured(
+    source: parts.Source, config: DataConfig
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    try:
+        return _moments(source.train, config)
+    except tf.errors.OpError as err:
+        if source.corrupt.problem():
+            raise ValueError(source.corrupt.problem()) from err
+        raise parts.refuse(
+            "dataset", f"has images that cannot be read ({parts.one_line(err)}).", config.dataset
+        ) from err
+
+
+def load(
+    config: DataConfig,
+    *,
+    seed: int,
+    standardisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+) -> ImageData:
     """Open a data set, split it and measure its mean and spread.
 
     The parts do not depend on the seed. A train part of at most
@@ -261,11 +326,16 @@ def load(config: DataConfig, *, seed: int) -> ImageData:
     Args:
         config: which data set, and how it is split and augmented.
         seed: of orders, augmentation and the choice of calibration images.
+        standardisation: mean and std per channel to use instead of the measured ones: those
+            that a finished model was trained with.
+
+    Returns:
+        The data set.
 
     Raises:
         ValueError: when the data set is unknown, not prepared, damaged, or not one of
-            labelled 8-bit images (of one size, where they are not resized), or has more corrupt
-            ones than allowed; the message is one line.
+            labelled 8-bit images (of one size, where they are not resized), has more corrupt
+            ones than allowed, or other channels than `standardisation`; the message is one line.
         OSError: when TFDS had to download the data set and could not.
     """
     check(0 <= seed < 2**31, "seed", "between 0 and 2**31 - 1", seed)
@@ -277,14 +347,16 @@ def load(config: DataConfig, *, seed: int) -> ImageData:
         f"0 for images of {channels} channels: its operations are for three",
         config.rand_augment,
     )
-    try:
-        mean, std = _moments(source.train, config)
-    except tf.errors.OpError as err:
-        if source.corrupt.problem():
-            raise ValueError(source.corrupt.problem()) from err
-        raise parts.refuse(
-            "dataset", f"has images that cannot be read ({parts.one_line(err)}).", config.dataset
-        ) from err
+    if standardisation is None:
+        mean, std = _measured(source, config)
+    else:
+        mean, std = standardisation
+        check(
+            len(mean) == len(std) == channels,
+            "standardisation",
+            f"of {channels} channels, as the images of {source.name!r} are",
+            standardisation,
+        )
     return ImageData(
         name=source.name,
         classes=len(source.class_names),
@@ -295,6 +367,7 @@ def load(config: DataConfig, *, seed: int) -> ImageData:
         test_images=source.test.size,
         mean=mean,
         std=std,
+        pixel_max=source.pixel_max,
         config=config,
         seed=seed,
         corrupt=source.corrupt,

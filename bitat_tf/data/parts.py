@@ -57,7 +57,10 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """A data set as it was found: its parts and what is known about them."""
+    """A data set as it was found: its parts and what is known about them.
+
+    Pixels are integers from 0 to `pixel_max`.
+    """
 
     name: str
     class_names: tuple[str, ...]
@@ -66,6 +69,7 @@ class Source:
     validation: Part
     test: Part
     corrupt: Corrupt = field(default_factory=lambda: Corrupt(0))
+    pixel_max: int = 255
 
 
 def refuse(name: str, constraint: str, received: Any) -> ValueError:

@@ -9,6 +9,7 @@ from bitat_tf.data import folders, prepared
 from bitat_tf.data.parts import Source, in_memory, refuse, validation_size
 
 _DIGITS_TEST_SHARE = 0.25
+_DIGITS_MAX = 16
 
 
 def open_source(config: DataConfig) -> Source:
@@ -69,4 +70,5 @@ def _digits(config: DataConfig) -> Source:
         train=in_memory(train, train_labels),
         validation=in_memory(validation, validation_labels),
         test=in_memory(test, test_labels),
+        pixel_max=_DIGITS_MAX,
     )

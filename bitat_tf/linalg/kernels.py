@@ -15,7 +15,15 @@ _SMALLEST_RIDGE = 1e-6
 
 
 def ridge_strength(importance: Array, ridge: float) -> float:
-    """lambda: `ridge` times the mean importance, and at least `_SMALLEST_RIDGE`."""
+    """lambda: `ridge` times the mean importance, and at least `_SMALLEST_RIDGE`.
+
+    Args:
+        importance: s, any shape.
+        ridge: a share, such as 0.01.
+
+    Returns:
+        lambda, in units of s.
+    """
     return max(ridge * float(importance.mean()), _SMALLEST_RIDGE)
 
 
@@ -36,7 +44,8 @@ def compensate(
     Args:
         correlation: C, (K, K).
         target_correlation: D, (K, N).
-        vectors, importance: `basis` of C's diagonal blocks.
+        vectors, importance: V, (blocks, size, size), and s, (blocks, size): the `basis` of C's
+            diagonal blocks.
         strength: lambda > 0.
 
     Returns:
@@ -57,6 +66,9 @@ def optimal_scale(gram: Array, projection: Array, signs: Array) -> Array:
         gram: A, (K, K), symmetric positive semi-definite.
         projection: A W, (K, N).
         signs: B, (K, N).
+
+    Returns:
+        alpha, (N,).
     """
     return _scale_of_image(projection, signs, gram @ signs)
 
@@ -109,7 +121,10 @@ def binary_least_squares(
             )
             change = signs[rows] - before
             changed = np.flatnonzero(change.any(axis=0))
-            if len(changed):
+            # A product over all columns beats picking them, but for a few.
+            if 4 * len(changed) > change.shape[1]:
+                image += gram[:, rows] @ change
+            elif len(changed):
                 image[:, changed] += gram[:, rows] @ change[:, changed]
         alpha = _scale_of_image(projection, signs, image)
         if not flips:
@@ -133,7 +148,8 @@ def _sweep_slab(
         flip = np.flatnonzero((gain < 0) & (alpha > 0))
         if len(flip):
             signs[k, flip] *= -1.0
-            image[:, flip] += gram[:, k, None] * (2.0 * signs[k, flip])
+            # Rows above k have had their turn.
+            image[k + 1 :, flip] += gram[k + 1 :, k, None] * (2.0 * signs[k, flip])
             flips += len(flip)
     return flips
 
@@ -147,6 +163,9 @@ def scaled_to_mean(magnitudes: Array, mean: float) -> Array:
     Args:
         magnitudes: at least 0, any shape.
         mean: in (0, 1].
+
+    Returns:
+        In [0, 1], of the same shape.
     """
     if not magnitudes.any():
         return np.full_like(magnitudes, mean)

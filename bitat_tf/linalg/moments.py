@@ -81,6 +81,9 @@ def moments(x: Array, t: Array, omega: Array | None = None) -> Moments:
         t: (positions, N).
         omega: (positions,) non-negative weights; None is all ones.
 
+    Returns:
+        Their sums.
+
     Raises:
         ValueError: on half precision, on NaN and infinity, or where shapes disagree.
     """
@@ -136,9 +139,17 @@ def _centre(name: str, values: Array, omega: Array | None, weight: float) -> tup
 
 
 def unexplained_variance(point: Moments, kernel: Array) -> float:
-    """Share of the target's variance that `kernel`, (K, N), leaves: E||t - W^T x||^2 / Var t.
+    """Share of the target's variance that a kernel leaves: E||t - W^T x||^2 / Var t.
 
-    Means are taken out. 0 when the target does not vary.
+    Means are taken out.
+
+    Args:
+        point: moments of the layer.
+        kernel: W, (K, N).
+
+    Returns:
+        A share, 0 for a perfect fit and where the target does not vary; above 1 for a kernel worse
+        than none.
     """
     total = float(point.target_variance.sum())
     if total <= _ROUNDING * float(point.tt.sum()) / point.weight:

@@ -12,7 +12,14 @@ _LLOYD_ROUNDS = 200
 
 @dataclass(frozen=True)
 class BatchNormValues:
-    """What to put into the BatchNorm behind a binary convolution, each (N,)."""
+    """What to put into the BatchNorm behind a binary convolution.
+
+    Attributes:
+        gamma: scale, (N,).
+        beta: offset, (N,).
+        moving_mean: (N,).
+        moving_variance: (N,), at least 0.
+    """
 
     gamma: Array
     beta: Array
@@ -27,6 +34,15 @@ def closed_form_batchnorm(
 
     The moving statistics are those of B^T x on the calibration data, so that training goes
     on from the same function; gamma and beta carry the scale and the target's mean.
+
+    Args:
+        point: moments of the layer.
+        signs: B, (K, N), in {-1, +1}.
+        alpha: scale per output channel, (N,).
+        epsilon: the BatchNorm's own, added to the variance.
+
+    Returns:
+        Its four vectors, (N,) each.
     """
     mean = signs.T @ point.mean_x
     variance = np.maximum(np.sum(signs * (point.correlation @ signs), axis=0), 0.0)

@@ -6,17 +6,22 @@ V^T V = I holds however often it is done. A warm start from the old V does not p
 (tools/benchmark_refresh.py).
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
-from bitat_tf.linalg.moments import Array, moments
+from bitat_tf.linalg.moments import Array, Moments, moments
 
 
-def batch_correlation(x: Array, blocks: int) -> Array:
+def batch_correlation(
+    x: Array, blocks: int, total: Callable[[Moments], Moments] = lambda own: own
+) -> Array:
     """The diagonal blocks of one batch's C.
 
     Args:
         x: input patches, (positions, K).
         blocks: equal blocks along the diagonal.
+        total: from the moments of these positions to those of all, where others have the rest.
 
     Returns:
         (blocks, K / blocks, K / blocks).
@@ -26,7 +31,7 @@ def batch_correlation(x: Array, blocks: int) -> Array:
     """
     # Each block alone: the rest of C is never asked for. There is no target, (positions, 0).
     slabs = np.split(x, blocks, axis=1)
-    return np.stack([moments(slab, slab[:, :0]).correlation for slab in slabs])
+    return np.stack([total(moments(slab, slab[:, :0])).correlation for slab in slabs])
 
 
 def moving_average(tracked: Array, measured: Array, momentum: float) -> Array:
@@ -36,5 +41,8 @@ def moving_average(tracked: Array, measured: Array, momentum: float) -> Array:
         tracked: C so far, (blocks, size, size).
         measured: the batch's own, of the same shape.
         momentum: in [0, 1); 0 forgets all but the batch.
+
+    Returns:
+        (blocks, size, size).
     """
     return momentum * tracked + (1.0 - momentum) * measured

@@ -20,8 +20,8 @@ from bitat_tf.quantizers import ACTIVATION_QUANTIZER, KERNEL_QUANTIZER
 
 layers = keras.layers
 
-# (output channels in multiples of the stem's, stride of the 3x3 convolution)
 Blocks = tuple[tuple[int, int], ...]
+"""For each block: output channels in multiples of the stem's, stride of the 3x3 convolution."""
 
 REACTNET_A: Blocks = (
     (2, 1),
@@ -38,8 +38,10 @@ REACTNET_A: Blocks = (
     (32, 2),
     (32, 1),
 )
+"""The thirteen blocks of ReActNet-A (arXiv 2003.03488), those of MobileNetV1."""
 
 NANO: Blocks = ((2, 2), (2, 1), (4, 2), (4, 1), (8, 2), (8, 1))
+"""Six blocks for 32-pixel images."""
 
 
 def mobilenet_v1_react(
@@ -59,7 +61,7 @@ def mobilenet_v1_react(
     thresholds: int = 1,
     binary: bool = True,
 ) -> Any:
-    """Build the network, by default ReActNet-A.
+    """Build the network, by default ReActNet-A (arXiv 2003.03488).
 
     Args:
         classes: number of logits.
@@ -79,7 +81,8 @@ def mobilenet_v1_react(
         binary: False builds the float twin.
 
     Returns:
-        A Keras functional model, logits out.
+        A Keras functional model from images (batch, input_size, input_size, input_channels),
+        standardised, to logits (batch, classes).
 
     Raises:
         ValueError: when an argument is out of range, or a block's channels neither keep nor
@@ -107,6 +110,12 @@ def mobilenet_v1_react_nano(*, classes: int = 10, input_size: int = 32, **argume
         classes: number of logits.
         input_size: side of the square input in pixels.
         **arguments: of `mobilenet_v1_react`.
+
+    Returns:
+        As `mobilenet_v1_react`.
+
+    Raises:
+        ValueError: as `mobilenet_v1_react`.
     """
     defaults = {
         "blocks": NANO,

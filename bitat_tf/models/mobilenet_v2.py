@@ -32,8 +32,8 @@ from bitat_tf.quantizers import ACTIVATION_QUANTIZER, KERNEL_QUANTIZER
 
 layers = keras.layers
 
-# (expansion t, output channels, blocks, stride of the first), table 2 of the paper
 Stages = tuple[tuple[int, int, int, int], ...]
+"""For each stage: expansion t, output channels, blocks, stride of the first."""
 
 MOBILENET_V2: Stages = (
     (1, 16, 1, 1),
@@ -44,9 +44,10 @@ MOBILENET_V2: Stages = (
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
+"""Table 2 of arXiv 1801.04381."""
 
-# The channels and strides of mobilenet_v1_react_nano
 NANO: Stages = ((4, 24, 2, 2), (4, 48, 2, 2), (4, 96, 2, 2))
+"""The channels and strides of mobilenet_v1_react_nano."""
 
 
 def mobilenet_v2(
@@ -68,7 +69,7 @@ def mobilenet_v2(
     binary: bool = True,
     name: str = "mobilenet_v2",
 ) -> Any:
-    """Build the network, by default MobileNetV2 1.0.
+    """Build the network, by default MobileNetV2 1.0 (arXiv 1801.04381).
 
     Args:
         classes: number of logits.
@@ -90,7 +91,8 @@ def mobilenet_v2(
         name: of the model.
 
     Returns:
-        A Keras functional model, logits out.
+        A Keras functional model from images (batch, input_size, input_size, input_channels),
+        standardised, to logits (batch, classes).
 
     Raises:
         ValueError: when an argument is out of range.
@@ -122,6 +124,12 @@ def mobilenet_v2_nano(*, classes: int = 10, input_size: int = 32, **arguments: A
         classes: number of logits.
         input_size: side of the square input in pixels.
         **arguments: of `mobilenet_v2`.
+
+    Returns:
+        As `mobilenet_v2`.
+
+    Raises:
+        ValueError: as `mobilenet_v2`.
     """
     defaults = {
         "stages": NANO,

@@ -31,10 +31,11 @@ from bitat_tf.records import check
 
 layers = keras.layers
 
-# (channels, 3x3 convolutions)
 Sections = tuple[tuple[int, int], ...]
+"""For each section: channels, 3x3 convolutions."""
 
 QUICKNET: Sections = ((64, 4), (128, 4), (256, 4), (512, 4))
+"""QuickNet (arXiv 2011.09398)."""
 
 # The stem's first convolution has this many times fewer channels than the first section.
 _STEM_DIVISOR = 4
@@ -76,7 +77,8 @@ def quicknet(
         binary: False builds the float twin.
 
     Returns:
-        A Keras functional model, logits out.
+        A Keras functional model from images (batch, input_size, input_size, input_channels),
+        standardised, to logits (batch, classes).
 
     Raises:
         ValueError: when an argument is out of range.

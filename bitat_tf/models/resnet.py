@@ -23,12 +23,16 @@ from bitat_tf.records import check
 
 layers = keras.layers
 
-# (channels in multiples of the stem's, 3x3 convolutions); all but the first begin with stride 2
 Stages = tuple[tuple[int, int], ...]
+"""For each stage: channels in multiples of the stem's, 3x3 convolutions; all but the first begin
+with stride 2.
+"""
 
 RESNET_18: Stages = ((1, 4), (2, 4), (4, 4), (8, 4))
+"""ResNet-18 (arXiv 1512.03385)."""
 
 RESNET_20: Stages = ((1, 6), (2, 6), (4, 6))
+"""ResNet-20, the paper's own for 32-pixel images."""
 
 
 def resnet18(
@@ -49,7 +53,7 @@ def resnet18(
     binary: bool = True,
     name: str = "resnet18",
 ) -> Any:
-    """Build the network, by default ResNet-18.
+    """Build the network, by default ResNet-18 (arXiv 1512.03385) in Bi-Real's form.
 
     Args:
         classes: number of logits.
@@ -72,7 +76,8 @@ def resnet18(
         name: of the model.
 
     Returns:
-        A Keras functional model, logits out.
+        A Keras functional model from images (batch, input_size, input_size, input_channels),
+        standardised, to logits (batch, classes).
 
     Raises:
         ValueError: when an argument is out of range.
@@ -106,6 +111,12 @@ def resnet20(*, classes: int = 10, input_size: int = 32, **arguments: Any) -> An
         classes: number of logits.
         input_size: side of the square input in pixels.
         **arguments: of `resnet18`.
+
+    Returns:
+        As `resnet18`.
+
+    Raises:
+        ValueError: as `resnet18`.
     """
     defaults = {
         "stages": RESNET_20,

@@ -16,7 +16,15 @@ from bitat_tf.report import phone
 from bitat_tf.report.comparison import HEADER as COMPARISON_HEADER
 from bitat_tf.report.comparison import ComparisonRow, comparison_rows, render_comparison, to_csv
 from bitat_tf.report.comparison import cells as comparison_cells
-from bitat_tf.report.conversion import HEADER, conversion_rows, render_conversion
+from bitat_tf.report.conversion import (
+    HEADER,
+    LAYER_HEADER,
+    audit_remarks,
+    conversion_rows,
+    layer_rows,
+    metadata_rows,
+    render_conversion,
+)
 from bitat_tf.report.markdown import render
 from bitat_tf.report.phone import operator_rows
 from bitat_tf.results import RunResult
@@ -24,11 +32,15 @@ from bitat_tf.results import RunResult
 __all__ = [
     "COMPARISON_HEADER",
     "HEADER",
+    "LAYER_HEADER",
     "ComparisonRow",
+    "audit_remarks",
     "comparison_cells",
     "comparison_rows",
     "conversion_rows",
+    "layer_rows",
     "load",
+    "metadata_rows",
     "operator_rows",
     "render",
     "render_conversion",
@@ -70,13 +82,14 @@ def save(result: RunResult, folder: str | os.PathLike[str]) -> Path:
     return path
 
 
-def write(result: RunResult, folder: str | os.PathLike[str]) -> Path:
+def write(result: RunResult, folder: str | os.PathLike[str], note: str = "") -> Path:
     """Write `report.json`, the figures, `comparison.csv` and `report.md`.
 
     Args:
         result: what to report.
         folder: an existing directory; a figure of an earlier report that this result has no
             data for is removed.
+        note: Markdown at the head of the report; may be empty.
 
     Returns:
         The path of `report.md`.
@@ -96,7 +109,7 @@ def write(result: RunResult, folder: str | os.PathLike[str]) -> Path:
     else:
         (folder / COMPARISON_CSV).unlink(missing_ok=True)
     path = folder / _MARKDOWN
-    write_text(path, render(result, drawn))
+    write_text(path, render(result, drawn, note))
     return path
 
 
@@ -155,6 +168,12 @@ def write_phone(benchmark: AndroidBenchmark, folder: str | os.PathLike[str]) -> 
 
 def load(folder: str | os.PathLike[str]) -> RunResult:
     """Read back the result that `save` or `write` left.
+
+    Args:
+        folder: a run directory.
+
+    Returns:
+        The result.
 
     Raises:
         ValueError: when there is none, or it is not valid.

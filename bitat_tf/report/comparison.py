@@ -60,6 +60,9 @@ def comparison_rows(result: RunResult, run: str = "") -> tuple[ComparisonRow, ..
     Args:
         result: of the run.
         run: a name that tells it from others; by default the recipe's.
+
+    Returns:
+        A row for each model, setting and device whose latency was measured; empty without.
     """
     run = run or str(result.recipe.get("name", "run"))
     scores = {score.model: score for score in result.scores}
@@ -140,10 +143,18 @@ HEADER = (
     "times faster",
     "memory MB",
 )
+"""Of `comparison_cells`."""
 
 
 def cells(row: ComparisonRow) -> tuple[str, ...]:
-    """A row as text, in the order of `HEADER`."""
+    """A row as text, in the order of `HEADER`.
+
+    Args:
+        row: to show; accuracy in %, size in bytes, latency in milliseconds, memory in MiB.
+
+    Returns:
+        A cell for each column.
+    """
     return (
         row.model,
         "not measured" if row.test_accuracy is None else f"{100 * row.test_accuracy:.2f} %",

@@ -9,6 +9,7 @@ import yaml
 
 from bitat_tf.records import to_mapping
 from bitat_tf.report import comparison, phone
+from bitat_tf.report.conversion import audit_remarks
 from bitat_tf.report.tables import table
 from bitat_tf.results import (
     AuditReport,
@@ -22,16 +23,21 @@ from bitat_tf.results import (
 )
 
 
-def render(result: RunResult, figures: Collection[str] = ()) -> str:
+def render(result: RunResult, figures: Collection[str] = (), note: str = "") -> str:
     """The report's text.
 
     Args:
         result: what to report; a part that is None or empty is said to be missing.
         figures: file names of the figures that stand beside the text, of
             `bitat_tf.report.figures`.
+        note: Markdown under the title; may be empty.
+
+    Returns:
+        Markdown.
     """
     sections = [
         f"# {result.recipe.get('name', 'A run')}: float to 1 bit",
+        *([note] if note else []),
         _scores(result.scores, "scores.png" in figures),
         _training(result, "training.png" in figures),
         _calibration(result.calibration, "calibration.png" in figures),
@@ -162,9 +168,12 @@ def _audit(audit: AuditReport | None, drawn: bool) -> str:
         verdict = f"**Not every convolution meant to be binary is:** {missing}."
     else:
         verdict = "Every convolution meant to be binary is an LceBconv2d."
+    remarks = "".join(f"\n- {remark}" for remark in audit_remarks(audit))
+    remarks = f"\n{remarks}" if remarks else ""
     return (
         f"{title}\n\n{verdict}\n\n{table(('flatbuffer', ''), facts)}\n\n"
         f"{table(('operator', 'count'), counted)}"
+        f"{remarks}"
         f"{_figure('Where the multiply-accumulates are', 'layers.png', drawn)}"
     )
 

@@ -175,7 +175,14 @@ def _operators(record: AndroidRecord) -> str:
 
 
 def operator_rows(operators: Sequence[OperatorTime]) -> list[tuple[str, str, str, str]]:
-    """Type, count, milliseconds and share of each type of operator, the slowest first."""
+    """Type, count, milliseconds and share of each type of operator, the slowest first.
+
+    Args:
+        operators: of a profile.
+
+    Returns:
+        Cells of each type; the share in %.
+    """
     kinds: dict[str, list[float]] = {}
     for operator in operators:
         kinds.setdefault(operator.type, []).append(operator.average_ms)

@@ -14,6 +14,9 @@ the guarantee for what no schema can know.
 from bitat_tf.runtime.first_load import probe
 from bitat_tf.runtime.runner import Runner
 from bitat_tf.runtime.schema import (
+    HEAD_BYTES,
+    REMEDY,
+    is_flatbuffer,
     operator_name,
     read,
     tensor_shape,
@@ -24,8 +27,11 @@ from bitat_tf.runtime.schema import (
 from bitat_tf.runtime.stopwatch import Stopwatch, spare_cores
 
 __all__ = [
+    "HEAD_BYTES",
+    "REMEDY",
     "Runner",
     "Stopwatch",
+    "is_flatbuffer",
     "operator_name",
     "probe",
     "read",

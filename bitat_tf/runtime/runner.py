@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from bitat_tf._keras import quiet_import, tf
-from bitat_tf.quiet import held_stderr
+from bitat_tf.quiet import XNNPACK_NOTE, held_stderr
 from bitat_tf.runtime.first_load import probe
 from bitat_tf.runtime.schema import read, tensor_shape, type_name, uses_lce
 
 # Printed by every interpreter, whatever the log level.
-_NOISE = "INFO: Created TensorFlow Lite XNNPACK delegate"
 _DEPRECATION = r"\s*Warning: tf\.lite\.Interpreter is deprecated"
 
 
@@ -51,7 +50,7 @@ class Runner:
         self.input_type, self.output_type = self._source.type, self._target.type
         probe(flatbuffer)
         make = _lce if uses_lce(flatbuffer) else _tflite
-        with held_stderr(_NOISE):
+        with held_stderr(XNNPACK_NOTE):
             self._invoke, self.runtime = make(flatbuffer, threads)
 
     def invoke(self, image: np.ndarray) -> np.ndarray:
@@ -67,7 +66,15 @@ class Runner:
         return self._invoke(image)
 
     def prepare(self, images: np.ndarray) -> np.ndarray:
-        """Float images in the flatbuffer's own input type, C-contiguous."""
+        """Float images in the flatbuffer's own input type, C-contiguous.
+
+        Args:
+            images: float32 (n, height, width, channels), standardised.
+
+        Returns:
+            (n, height, width, channels) of the input's type: quantized by its scale and zero point
+            where that is int8.
+        """
         return np.ascontiguousarray(self._source.quantized(images))
 
     def predict(self, images: np.ndarray) -> np.ndarray:

@@ -17,6 +17,10 @@ with quiet_import():
     from tensorflow.lite.python import schema_py_generated as schema
 
 REMEDY = "Export or copy the file again."
+"""How messages about a damaged file end."""
+
+HEAD_BYTES = 8
+"""The offset of the root table and the identifier."""
 
 # Bytes per element; types that are packed or of variable length are left out.
 _ITEM_SIZE = {
@@ -62,6 +66,9 @@ def read(flatbuffer: bytes) -> Any:
     Args:
         flatbuffer: content of a `.tflite` file.
 
+    Returns:
+        The schema's object tree (`tensorflow.lite.python.schema_py_generated`).
+
     Raises:
         ValueError: when it is not a whole TFLite flatbuffer.
     """
@@ -69,10 +76,10 @@ def read(flatbuffer: bytes) -> Any:
         raise ValueError(f"`flatbuffer` must be bytes. Received: {type(flatbuffer).__name__}")
     if not flatbuffer:
         raise ValueError(f"The flatbuffer is empty (0 bytes). {REMEDY}")
-    if len(flatbuffer) < 8 or not schema.Model.ModelBufferHasIdentifier(flatbuffer, 0):
+    if not is_flatbuffer(flatbuffer):
         raise ValueError(
             "Not a TFLite flatbuffer: the identifier TFL3 is missing. "
-            f"Received: {len(flatbuffer)} bytes that start with {flatbuffer[:8]!r}. "
+            f"Received: {len(flatbuffer)} bytes that start with {flatbuffer[:HEAD_BYTES]!r}. "
             "Give a .tflite file."
         )
     try:
@@ -86,8 +93,28 @@ def read(flatbuffer: bytes) -> Any:
     return model
 
 
+def is_flatbuffer(head: bytes) -> bool:
+    """Whether a file that begins with these bytes says that it is a TFLite flatbuffer.
+
+    Args:
+        head: the first `HEAD_BYTES`, or more.
+
+    Returns:
+        True or False; True is no proof that the rest is whole (`verify`).
+    """
+    return len(head) >= HEAD_BYTES and schema.Model.ModelBufferHasIdentifier(head, 0)
+
+
 def operator_name(model: Any, operator: Any) -> str:
-    """Custom or builtin name of one of a model's operators, e.g. `"CONV_2D"`."""
+    """Custom or builtin name of one of a model's operators, e.g. `"CONV_2D"`.
+
+    Args:
+        model: as `read` gives it.
+        operator: of one of its subgraphs.
+
+    Returns:
+        The name.
+    """
     code = model.operatorCodes[operator.opcodeIndex]
     if code.customCode:
         return code.customCode.decode(errors="replace")
@@ -97,17 +124,37 @@ def operator_name(model: Any, operator: Any) -> str:
 
 
 def type_name(tensor: Any) -> str:
-    """TFLite's name of a tensor's type, e.g. `"FLOAT32"`."""
+    """TFLite's name of a tensor's type, e.g. `"FLOAT32"`.
+
+    Args:
+        tensor: of a subgraph, as `read` gives it.
+
+    Returns:
+        The name.
+    """
     return _TYPES.get(tensor.type, f"TYPE_{tensor.type}")
 
 
 def tensor_shape(tensor: Any) -> tuple[int, ...]:
-    """A tensor's shape; () of a scalar."""
+    """A tensor's shape; () of a scalar.
+
+    Args:
+        tensor: of a subgraph, as `read` gives it.
+
+    Returns:
+        Sizes, outermost first.
+    """
     return () if tensor.shape is None else tuple(int(size) for size in tensor.shape)
 
 
 def uses_lce(flatbuffer: bytes) -> bool:
     """Whether a flatbuffer holds operators that only Larq Compute Engine runs.
+
+    Args:
+        flatbuffer: content of a `.tflite` file.
+
+    Returns:
+        True or False.
 
     Raises:
         ValueError: when it is not a whole TFLite flatbuffer.

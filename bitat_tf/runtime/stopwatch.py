@@ -48,7 +48,7 @@ class Stopwatch:
 
     @property
     def process_id(self) -> int:
-        """Of the child."""
+        """The child's process id."""
         return self._process.pid
 
     def __enter__(self) -> "Stopwatch":
@@ -75,15 +75,25 @@ class Stopwatch:
     def load(self, *flatbuffers: bytes) -> None:
         """Take these in place of those before; each gets noise as its input.
 
+        Args:
+            *flatbuffers: contents of `.tflite` files.
+
         Raises:
             ValueError: when the interpreter refuses one, or crashes.
         """
         self._ask("load", list(flatbuffers))
 
     def run(self, count: int, index: int = 0) -> list[float]:
-        """Milliseconds of each of `count` inferences of the flatbuffer at `index`.
+        """Time inferences of one of the flatbuffers.
 
         Input and output are copied as `Runner.invoke` does it.
+
+        Args:
+            count: of inferences.
+            index: of the flatbuffer among those loaded.
+
+        Returns:
+            Milliseconds of each inference.
 
         Raises:
             ValueError: when the interpreter refuses, or crashes.
@@ -124,6 +134,12 @@ def spare_cores(count: int) -> tuple[int, ...]:
 
     The last, since systems tend to put their own work on the first. Empty also where a process
     cannot be bound to a core (it can on Linux).
+
+    Args:
+        count: of cores.
+
+    Returns:
+        Their indices, ascending.
     """
     if not hasattr(os, "sched_setaffinity"):
         return ()

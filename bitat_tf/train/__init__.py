@@ -5,8 +5,12 @@ from bitat_tf.train.batchnorm import recompute_batchnorm
 from bitat_tf.train.calibrate import calibrate
 from bitat_tf.train.callbacks import BitatCallback
 from bitat_tf.train.checkpoint import Checkpoint
+from bitat_tf.train.display import Display, layer_display
 from bitat_tf.train.distill import Distilled
 from bitat_tf.train.evaluate import accuracy
+from bitat_tf.train.events import Events
+from bitat_tf.train.flips import Flips
+from bitat_tf.train.keeper import Keeper, Remembering, damage, kept
 from bitat_tf.train.loop import BeforeStep, InTurn, cosine_adam, train
 from bitat_tf.train.methods import METHODS, Method, method
 from bitat_tf.train.monitor import Monitor, TrainingError
@@ -23,11 +27,16 @@ __all__ = [
     "BeforeStep",
     "BitatCallback",
     "Checkpoint",
+    "Display",
     "Distilled",
+    "Events",
+    "Flips",
     "InTurn",
+    "Keeper",
     "Method",
     "Monitor",
     "Release",
+    "Remembering",
     "Schedule",
     "Stage",
     "Stages",
@@ -37,6 +46,9 @@ __all__ = [
     "calibrate",
     "copy_float_weights",
     "cosine_adam",
+    "damage",
+    "kept",
+    "layer_display",
     "method",
     "option_layers",
     "option_steps",

@@ -10,7 +10,7 @@ from typing import Any
 from bitat_tf._keras import tf
 from bitat_tf.graph import binary_units
 from bitat_tf.quantizers import lq
-from bitat_tf.records import check
+from bitat_tf.records import check, from_mapping, to_mapping
 from bitat_tf.results import StageRecord
 from bitat_tf.train.methods import Method
 
@@ -52,7 +52,11 @@ class Annealing:
         self._progress: dict[str, float] = {}
 
     def before_step(self, step: int) -> None:
-        """Set switches, progress and weight decay for optimizer step `step`."""
+        """Set switches, progress and weight decay for optimizer step `step`.
+
+        Args:
+            step: of the optimizer, from 0.
+        """
         share = min(1.0, (step + 1) / self.total_steps)
         if self.weight_decay is not None:
             self.weight_decay.assign(self.method.weight_decay(share))
@@ -65,6 +69,18 @@ class Annealing:
                 for quantizer in unit.annealed:
                     quantizer.progress.assign(progress)
         self._record(step)
+
+    def state(self) -> dict[str, Any]:
+        """The stages entered; all else is a function of the step (see `train.keeper`)."""
+        return to_mapping({"entered": self.entered})
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on as the one that gave `state`.
+
+        Args:
+            state: of its `state` method, also after a way through JSON.
+        """
+        self.entered = [from_mapping(StageRecord, record) for record in state["entered"]]
 
     def _record(self, step: int) -> None:
         binary = sum(unit.binary for unit in self._units)

@@ -4,6 +4,11 @@ The student runs call by call over cached batches, its layers below already bina
 teacher runs beside it on the same images, just far enough to give each layer its target. Each
 layer is computed once. At every sign the threshold is set, at every binary convolution the
 kernel, at the BatchNorm behind it the scale and mean, and only then does the layer run.
+
+Of several workers (`train.workers`) each runs its share of the batches. What a layer is solved
+from, C and D and the samples of the thresholds, is that of all batches on all of them; V follows
+from it. V itself could not be averaged: its columns have no sign, and those of one eigenvalue no
+order.
 """
 
 import time
@@ -19,6 +24,7 @@ from bitat_tf.config import CalibrationConfig, ThresholdRule
 from bitat_tf.graph import Call, Graph, Sweep, TensorId, binary_units
 from bitat_tf.layers import BitatConv2D
 from bitat_tf.results import CalibrationResult, LayerCalibration
+from bitat_tf.train import workers
 from bitat_tf.train.batches import take_labelled
 from bitat_tf.train.branches import Branch, find_branch
 from bitat_tf.train.heads import head_of
@@ -46,15 +52,18 @@ def calibrate(
 ) -> CalibrationResult:
     """Binarize a student in closed form, in place, without labels or gradients.
 
+    Steps 1 to 7 of docs/method.md: this project's reconstruction of BiTAT (arXiv 2207.01394).
+
     Args:
         student: functional model with `RSign` and `BitatConv2D` layers, each convolution
             followed by a BatchNormalization.
         teacher: its trained float twin (same layer names), or the float model that `binarize`
             made the student of.
         dataset: batches of images (batch, height, width, channels), or of (images, labels),
-            as a `tf.data.Dataset`, a list or another iterable; `config.batches` are taken. For
-            a student with several inputs, batches of (inputs, labels) or (inputs,) with a
-            tuple, list or dictionary of them.
+            as a `tf.data.Dataset`, a list or another iterable; or arrays, `x` or `(x, y)`, of
+            which batches of 128 are made. `config.batches` are taken. For a student with several
+            inputs, batches of (inputs, labels) or (inputs,) with a tuple, list or dictionary of
+            them.
         config: see `CalibrationConfig`.
         units: names of the units (`graph.binary_units`) to calibrate; the others stay as they
             are, trained weights included. None calibrates all, starting from the teacher's
@@ -100,15 +109,27 @@ def calibrate(
     layers = run.all_layers()
     if config.fit_head and all(unit.active for unit in known):
         run.fit_heads()
-    images = sum(len(tf.nest.flatten(batch)[0]) for batch in batches)
-    return CalibrationResult(tuple(layers), images, time.perf_counter() - started)
+    workers.take_chiefs(student.variables)
+    (images,) = workers.total(sum(len(tf.nest.flatten(batch)[0]) for batch in batches))
+    return CalibrationResult(tuple(layers), int(images), time.perf_counter() - started)
 
 
 def _take(dataset: Any, count: int) -> tuple[list[Any], list[Any] | None]:
-    """The first `count` image batches, as float32 tensors, and their labels if it has them."""
+    """This worker's of the first `count` image batches, float32 tensors, and labels if any."""
     batches = []
     found, labels = take_labelled(dataset, count)
-    for element in found:
+    team = workers.current()
+    if len(found) < team.count:
+        raise ValueError(
+            f"Each of {team.count} workers needs a calibration batch. Received: {len(found)}"
+        )
+    sizes = {len(tf.nest.flatten(element)[0]) for element in found}
+    if team.count > 1 and len(sizes) > 1:
+        raise ValueError(
+            f"Several workers need calibration batches of one size. Received: {sorted(sizes)}"
+        )
+    labels = labels and list(team.mine(labels))
+    for element in team.mine(found):
         batch = tf.nest.map_structure(tf.convert_to_tensor, element)
         for images in tf.nest.flatten(batch):
             _check_images(images)
@@ -252,6 +273,12 @@ class _Calibration:
 def sum_moments(batches: Iterable[tuple[Any, ...]]) -> linalg.Moments:
     """Moments over batches of (x, t) or (x, t, omega) rows, holding one batch at a time.
 
+    Args:
+        batches: x (positions, K), t (positions, N), omega (positions,).
+
+    Returns:
+        Their sums, over all workers.
+
     Raises:
         ValueError: when there is no batch, or none with a weight above 0.
     """
@@ -261,13 +288,23 @@ def sum_moments(batches: Iterable[tuple[Any, ...]]) -> linalg.Moments:
         total = point if total is None else total + point
     if total is None:
         raise ValueError("No batches to sum over.")
+    total = workers.total_moments(total)
     if total.weight == 0:
         raise ValueError("All weights `omega` are 0: no position counts.")
     return total
 
 
 def solve(point: linalg.Moments, ridge: float, max_block: int) -> tuple[Any, Any, Any, float]:
-    """Steps 2 and 3: W*, V, s and lambda from a layer's moments."""
+    """Steps 2 and 3: W*, V, s and lambda from a layer's moments.
+
+    Args:
+        point: moments of a layer.
+        ridge: lambda as a share of the mean of s.
+        max_block: largest block of V.
+
+    Returns:
+        W* (K, N), V (blocks, size, size), s (blocks, size), lambda.
+    """
     correlation = point.correlation
     blocks = linalg.block_count(len(correlation), max_block)
     vectors, importance = linalg.basis(linalg.diagonal_blocks(correlation, blocks))
@@ -279,7 +316,17 @@ def solve(point: linalg.Moments, ridge: float, max_block: int) -> tuple[Any, Any
 def fit_layer(
     layer: BitatConv2D, batchnorm: Any, point: linalg.Moments, config: CalibrationConfig
 ) -> LayerCalibration:
-    """Steps 2 to 5 for one convolution: kernel, transform and BatchNorm, in place."""
+    """Steps 2 to 5 for one convolution: kernel, transform and BatchNorm, in place.
+
+    Args:
+        layer: the convolution; its kernel and transform are set.
+        batchnorm: the layer behind it; its gamma, beta and statistics are set.
+        point: moments of its binarized input patches and targets.
+        config: of the calibration.
+
+    Returns:
+        Shares of the target's variance that are left unexplained, before and after.
+    """
     before = np.reshape(layer.kernel.latent_variable.numpy(), (-1, layer.filters))
     real, vectors, importance, strength = solve(point, config.ridge, layer.max_block)
     correlation, target = point.correlation, point.target_correlation
@@ -335,16 +382,34 @@ def _latent(signs: Any, real: Any, margin: float) -> Any:
     return signs * np.clip(size, _SMALLEST_LATENT, 1.0)
 
 
-def _some_rows(rows: Any, count: int, rng: np.random.Generator) -> Any:
-    """At most `count` rows, drawn at random."""
-    return rows if len(rows) <= count else rows[rng.integers(0, len(rows), count)]
+def _samples(batches: Sequence[Any]) -> Any:
+    """Some rows of the batches of all workers, drawn at random, in the order of the batches."""
+    team = workers.current()
+    (counts,) = workers.total(_at(team.index, len(batches), team.count))
+    total = int(np.sum(counts))
+    share, rng = -(-_THRESHOLD_SAMPLES // total), np.random.default_rng(0)
+    own = iter(batches)
+    chosen = []
+    for number in range(total):
+        mine = number % team.count == team.index
+        rows = next(own) if mine else batches[0]  # another worker's, of the same length
+        if len(rows) > share:
+            rows = rows[rng.integers(0, len(rows), share)]
+        chosen.append(rows if mine else np.zeros_like(rows))
+    (samples,) = workers.total(np.concatenate(chosen))
+    return samples
+
+
+def _at(index: int, value: float, count: int) -> Any:
+    """`count` numbers, all 0 but one."""
+    return np.where(np.arange(count) == index, value, 0)
 
 
 def thresholds(values: Sequence[Any], rule: ThresholdRule, count: int = 1) -> Any:
     """Thresholds per channel from a sign's inputs over all batches (step 6).
 
     Args:
-        values: batches (batch, height, width, channels).
+        values: this worker's batches (batch, height, width, channels), as many positions each.
         rule: `"lloyd_max"`, `"median"` (of several, the quantiles that cut the samples into
             equal parts) or `"zero"`.
         count: thresholds of each channel.
@@ -363,10 +428,7 @@ def thresholds(values: Sequence[Any], rule: ThresholdRule, count: int = 1) -> An
                 "same. Choose lloyd_max or median."
             )
         return np.zeros((1, channels))
-    rng = np.random.default_rng(0)
-    share = -(-_THRESHOLD_SAMPLES // len(values))
-    rows = (np.reshape(v, (-1, channels)) for v in values)
-    samples = np.concatenate([_some_rows(r, share, rng) for r in rows])
+    samples = _samples([np.reshape(v, (-1, channels)) for v in values])
     if not np.all(np.isfinite(samples)):
         raise ValueError("The inputs of a sign hold NaN or infinity: check the model's weights.")
     if rule == "median":

@@ -21,7 +21,11 @@ class BitatCallback(keras.callbacks.Callback):
             schedules only.
         also: asked before every step after the stages, such as `Tracking` and `Release`.
 
-    Example:
+    Attributes:
+        stages: the `Stages` it obeys, with records of what was entered and calibrated; None before
+            `fit`.
+
+    Examples:
         >>> student.fit(train, callbacks=[BitatCallback(schedule)])  # doctest: +SKIP
     """
 
@@ -52,4 +56,6 @@ class BitatCallback(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Enter a stage when its step has come, and ask the others."""
         if self.stages is not None:
-            InTurn(self.stages, *self.also).before_step(int(self.model.optimizer.iterations))
+            InTurn(self.stages, *self.also).before_step(
+                int(self.model.optimizer.iterations.numpy())
+            )

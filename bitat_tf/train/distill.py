@@ -12,9 +12,11 @@ from typing import Any
 
 from bitat_tf._keras import keras, tf
 from bitat_tf.binarize import float_twin
+from bitat_tf.config import ScaleConfig
 from bitat_tf.importance import quantization_error
 from bitat_tf.layers import BitatConv2D
 from bitat_tf.records import check
+from bitat_tf.train import replicas
 from bitat_tf.train.features import (
     feature_error,
     feature_names,
@@ -22,6 +24,7 @@ from bitat_tf.train.features import (
     with_features,
 )
 from bitat_tf.train.heads import ends_in_softmax
+from bitat_tf.train.precision import bfloat16_twin
 
 
 def is_soft(labels: Any) -> bool:
@@ -80,6 +83,7 @@ class Distilled(keras.Model):
             kernels, for a method that changes it during the training; None is no penalty.
         quantization_loss: weight of `mean_quantization_error`.
         feature_weight: weight of `features.feature_error`.
+        scale: how a step is computed.
 
     Raises:
         ValueError: when a weight above 0 has no teacher, the student no binary convolution
@@ -95,8 +99,11 @@ class Distilled(keras.Model):
         weight_decay: Any = None,
         quantization_loss: float = 0.0,
         feature_weight: float = 0.0,
+        scale: ScaleConfig | None = None,
     ) -> None:
         super().__init__()
+        self.scale = scale or ScaleConfig()
+        self.distribute_reduction_method = "first"  # a step's figures are those of all replicas
         check(0 <= weight <= 1, "weight", "between 0 and 1", weight)
         check(quantization_loss >= 0, "quantization_loss", "at least 0", quantization_loss)
         if quantization_loss and not _binary_convolutions(student):
@@ -117,7 +124,7 @@ class Distilled(keras.Model):
         self.student = student
         names = feature_names(student) if feature_weight else ()
         # Functions, which Keras does not track: the teacher's weights are not this model's.
-        self.student_outputs = _outputs(student, names, training=True)
+        self.student_outputs = _outputs(_trained(student, self.scale), names, training=True)
         self.teacher_outputs = None
         if feature_weight:
             twin = float_twin(student, teacher)
@@ -154,6 +161,13 @@ class Distilled(keras.Model):
         self.loss_tracker.update_state(student_loss(labels, logits, None, 0.0, 1.0))
         self.accuracy_tracker.update_state(labels, logits)
         return {metric.name: metric.result() for metric in self.metrics}
+
+
+def _trained(student: Any, scale: ScaleConfig) -> Any:
+    """What is called in training steps: the student, or its twin in another precision."""
+    trained = student if scale.precision == "float32" else bfloat16_twin(student)
+    replicas.synchronize(trained)
+    return trained
 
 
 def _outputs(model: Any, names: Sequence[str], training: bool) -> Callable[[Any], list[Any]]:
@@ -198,9 +212,27 @@ def _binary_convolutions(model: Any) -> list[Any]:
 def optimizer_step(model: Distilled, optimizer: Any, images: Any, labels: Any) -> tuple[Any, Any]:
     """Forward, backward and update on one batch; what both `fit` and the custom loop run.
 
+    Under a strategy, what each replica runs on its rows of the batch.
+
     Returns:
-        Loss and accuracy of the batch, scalars.
+        Loss and accuracy of the whole batch, scalars.
     """
+    variables = model.student.trainable_variables
+    parts = model.scale.accumulate
+    sums: list[Any] = []
+    for batch in zip(tf.split(images, parts), tf.split(labels, parts), strict=True):
+        # One part after the other: its activations make room for the next part's.
+        with tf.control_dependencies(sums):
+            found = _gradients(model, variables, *batch)
+            sums = [a + b for a, b in zip(sums, found, strict=True)] if sums else found
+    loss, hits, *gradients = sums
+    optimizer.apply_gradients(zip(gradients, variables, strict=True))
+    return replicas.total(loss), replicas.total(hits)
+
+
+def _gradients(model: Distilled, variables: Sequence[Any], images: Any, labels: Any) -> list[Any]:
+    """[loss, accuracy, *gradients] of some of a step's images, as addends of those of all."""
+    addends = replicas.count() * model.scale.accumulate
     wanted = model.teacher_outputs(images) if model.teacher_outputs else [None]
     with tf.GradientTape() as tape:
         logits, *features = model.student_outputs(images)
@@ -212,6 +244,7 @@ def optimizer_step(model: Distilled, optimizer: Any, images: Any, labels: Any) -
             loss += model.weight_decay * kernel_energy(model.student)
         if model.quantization_loss:
             loss += model.quantization_loss * mean_quantization_error(model.student)
-    optimizer.minimize(loss, model.student.trainable_variables, tape=tape)
+        loss /= addends
     hits = keras.metrics.sparse_categorical_accuracy(hard_labels(labels), logits)
-    return loss, tf.reduce_mean(hits)
+    gradients = tape.gradient(loss, variables, unconnected_gradients="zero")
+    return [loss, tf.reduce_mean(hits) / addends, *gradients]

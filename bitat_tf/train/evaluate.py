@@ -5,6 +5,21 @@ from typing import Any
 
 import numpy as np
 
+from bitat_tf._keras import tf
+
+#: Images per batch where only a forward pass is made.
+EVALUATION_BATCH = 500
+
+
+def inference(model: Any) -> Callable[[Any], Any]:
+    """A Keras model in inference mode, traced once for batches of every size.
+
+    Args:
+        model: with one input of fixed size.
+    """
+    spec = tf.TensorSpec((None, *model.input_shape[1:]))
+    return tf.function(lambda images: model(images, training=False)).get_concrete_function(spec)
+
 
 def accuracy(predict: Callable[[Any], Any], dataset: Any) -> float:
     """Share of images whose largest logit is that of their label.

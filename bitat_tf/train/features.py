@@ -10,6 +10,7 @@ from typing import Any
 
 from bitat_tf._keras import keras, tf
 from bitat_tf.graph import Graph, binary_units
+from bitat_tf.train import replicas
 from bitat_tf.train.branches import Branch, find_branch
 
 # Keeps a feature that does not vary in the teacher from dividing by 0.
@@ -54,12 +55,13 @@ def feature_error(student: Sequence[Any], teacher: Sequence[Any]) -> Any:
     """Mean over the features of E||f - f_teacher||^2 / Var f_teacher; a scalar.
 
     Args:
-        student, teacher: features (batch, height, width, channels), pairwise of one shape; the
-            variance is summed over the channels.
+        student, teacher: features (batch, height, width, channels), pairwise of one shape, the
+            teacher's float32; the variance is summed over the channels.
     """
     errors = []
     for found, wanted in zip(student, teacher, strict=True):
-        _, variance = tf.nn.moments(wanted, [0, 1, 2])
-        distance = tf.reduce_mean(tf.reduce_sum((found - wanted) ** 2, axis=-1))
+        variance = replicas.variance(wanted)
+        difference = tf.cast(found, wanted.dtype) - wanted
+        distance = tf.reduce_mean(tf.reduce_sum(difference**2, axis=-1))
         errors.append(distance / (tf.reduce_sum(variance) + _SMALLEST_VARIANCE))
     return tf.add_n(errors) / len(errors)

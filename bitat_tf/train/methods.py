@@ -72,6 +72,9 @@ class Method:
         phases: of learning rate and weight decay, in order; the last ends at 1.
         decay: of the learning rate within a phase.
         distill_weight: replaces the recipe's; None leaves it.
+
+    Raises:
+        ValueError: when the phases do not ascend to 1.
     """
 
     name: str
@@ -109,11 +112,26 @@ class Method:
         return any(phase.weight_decay for phase in self.phases)
 
     def weight_decay(self, share: float) -> float:
-        """Of the phase that a share of the training belongs to."""
+        """Of the phase that a share of the training belongs to.
+
+        Args:
+            share: of the training that is over, in [0, 1].
+
+        Returns:
+            Adam's weight decay there.
+        """
         return next(phase for phase in self.phases if share <= phase.end).weight_decay
 
     def optimizer(self, learning_rate: float, steps: int) -> Any:
-        """Adam under this method's learning rate."""
+        """Adam under this method's learning rate.
+
+        Args:
+            learning_rate: start of the decay.
+            steps: optimizer steps in all.
+
+        Returns:
+            A Keras optimizer.
+        """
         if self.decay == "cosine" and len(self.phases) == 1:
             return cosine_adam(learning_rate, steps)
         ends = tuple(int(phase.end * steps) for phase in self.phases)
@@ -236,10 +254,17 @@ _ALL = (
 )
 
 METHODS = {method.name: method for method in _ALL}
+"""The registered methods by name."""
 
 
 def method(name: str) -> Method:
     """A registered method.
+
+    Args:
+        name: as in `student.method`.
+
+    Returns:
+        The method.
 
     Raises:
         ValueError: when there is none of this name.

@@ -10,7 +10,14 @@ from bitat_tf.train.tracking import Tracking
 
 
 def option_layers(config: StudentConfig) -> dict[str, str]:
-    """Arguments of a backbone's builder that the options ask for, beside the method's."""
+    """Arguments of a backbone's builder that the options ask for, beside the method's.
+
+    Args:
+        config: whose options are looked at.
+
+    Returns:
+        Keyword arguments; empty where no option is on.
+    """
     if not config.release_steps:
         return {}
     return {"kernel_quantizer": release_quantizer(config.release_order)}
@@ -26,6 +33,9 @@ def option_steps(
         schedule: of its stages.
         config: which options are on.
         dataset, batches: calibration images, for `Tracking`.
+
+    Returns:
+        In the order in which they are to be asked.
     """
     asked: list[BeforeStep] = []
     if config.refresh_steps:

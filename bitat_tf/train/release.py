@@ -72,7 +72,11 @@ class Release:
         self._shares: dict[int, float] = {}
 
     def before_step(self, step: int) -> None:
-        """Set the share of optimizer step `step`, in the units that are binary by then."""
+        """Set the share of optimizer step `step`, in the units that are binary by then.
+
+        Args:
+            step: of the optimizer, from 0.
+        """
         for index, (start, quantizer) in enumerate(self._kernels):
             share = released_share(step, start, self.release_steps)
             # After its release a kernel stays as it is.

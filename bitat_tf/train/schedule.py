@@ -44,7 +44,7 @@ class Schedule:
     Raises:
         ValueError: when a value is out of range, or there is no unit.
 
-    Example:
+    Examples:
         >>> schedule = Schedule(("a", "b"), total_steps=100, progressive_steps=50)
         >>> [(stage.start, stage.active) for stage in schedule.stages]
         [(0, ('a',)), (25, ('a', 'b'))]
@@ -87,7 +87,17 @@ class Schedule:
         )
 
     def stage_at(self, step: int) -> Stage:
-        """The stage that optimizer step `step` (from 0) belongs to."""
+        """The stage that optimizer step `step` (from 0) belongs to.
+
+        Args:
+            step: from 0.
+
+        Returns:
+            The stage.
+
+        Raises:
+            ValueError: when `step` is negative.
+        """
         check(step >= 0, "step", "at least 0", step)
         return self.stages[bisect_right([stage.start for stage in self.stages], step) - 1]
 

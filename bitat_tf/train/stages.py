@@ -9,8 +9,9 @@ from typing import Any
 from bitat_tf.binarize import float_twin
 from bitat_tf.config import CalibrationConfig
 from bitat_tf.graph import binary_units
+from bitat_tf.records import from_mapping, to_mapping
 from bitat_tf.results import CalibrationResult, StageRecord
-from bitat_tf.train.calibrate import calibrate
+from bitat_tf.train.calibrate import Progress, calibrate
 from bitat_tf.train.schedule import Schedule, Stage
 from bitat_tf.train.transfer import copy_float_weights
 
@@ -32,6 +33,8 @@ class Stages:
         on_stage: told of each stage as it is entered.
 
     Attributes:
+        progress: of the stages' calibrations, as `calibrate` takes it.
+        on_calibration: told of each of their results, before the stage is entered.
         entered: records of the stages entered so far.
         calibrations: their calibration results.
 
@@ -61,13 +64,19 @@ class Stages:
         self.calibration_data = calibration_data
         self.config = config
         self.on_stage = on_stage
+        self.progress: Progress | None = None
+        self.on_calibration: Callable[[CalibrationResult], None] | None = None
         self.entered: list[StageRecord] = []
         self.calibrations: list[CalibrationResult] = []
         self._units = {unit.name: unit for unit in units}
         self._current: Stage | None = None
 
     def before_step(self, step: int) -> None:
-        """Enter the stage of optimizer step `step`, if it is another than the current one."""
+        """Enter the stage of optimizer step `step`, if it is another than the current one.
+
+        Args:
+            step: of the optimizer, from 0.
+        """
         stage = self.schedule.stage_at(step)
         if self._current is not None and stage.index == self._current.index:
             return
@@ -77,6 +86,20 @@ class Stages:
         self.entered.append(record)
         if self.on_stage is not None:
             self.on_stage(record)
+
+    def state(self) -> dict[str, Any]:
+        """The stages entered, and what was measured on the way; see `train.keeper`."""
+        return to_mapping({"entered": self.entered, "calibrations": self.calibrations})
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Be in the stage of the one that gave `state`; the student's variables already are.
+
+        Args:
+            state: of its `state` method, also after a way through JSON.
+        """
+        self.entered = [from_mapping(StageRecord, record) for record in state["entered"]]
+        self.calibrations = [from_mapping(CalibrationResult, c) for c in state["calibrations"]]
+        self._current = self.schedule.stage_at(self.entered[-1].step) if self.entered else None
 
     def _enter(self, stage: Stage) -> None:
         early = [u for u in self._units.values() if u.active and u.name not in stage.active]
@@ -91,8 +114,11 @@ class Stages:
                     self.calibration_data,
                     config=self.config,
                     units=late,
+                    progress=self.progress,
                 )
             )
+            if self.on_calibration is not None:
+                self.on_calibration(self.calibrations[-1])
         for name in late:
             self._units[name].activate(True)
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from bitat_tf._keras import keras, tf
+from bitat_tf.train import workers
 from bitat_tf.train.heads import logits_of
 
 
@@ -17,12 +18,12 @@ def task_weights(
     Args:
         teacher: functional model to logits, or to their softmax.
         names: of layers with outputs (batch, height, width, channels).
-        images: batches (batch, height, width, channels).
+        images: this worker's batches (batch, height, width, channels).
         labels: (batch,) class indices of each batch; None takes the teacher's own answers.
 
     Returns:
-        Per name and batch omega, (batch * height * width,), of mean 1 over all batches. All
-        ones where the loss does not depend on a layer.
+        Per name and batch omega, (batch * height * width,), of mean 1 over all batches of all
+        workers. All ones where the loss does not depend on a layer.
 
     Raises:
         ValueError: when a gradient is not finite.
@@ -52,7 +53,12 @@ def task_weights(
 
 
 def _of_mean_one(values: list[Any]) -> list[Any]:
-    mean = float(np.mean(np.concatenate(values)))
+    found = np.concatenate(values)
+    if workers.current().count == 1:
+        mean = float(np.mean(found))
+    else:
+        total, count = workers.total(np.sum(found), len(found))
+        mean = float(total / count)
     if not np.isfinite(mean):
         raise ValueError("The teacher's loss gradient is not finite: check its weights.")
     scaled = [v / mean if mean > 0 else np.ones_like(v) for v in values]

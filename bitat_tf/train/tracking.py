@@ -2,7 +2,8 @@
 
 Every so many steps, and only then, the student runs on one batch of images as far as its binary
 convolutions' inputs. Each active one takes the batch's correlation into the moving average that
-its transform holds, and V and s anew from that. What reads them (the quantization loss, the
+its transform holds, and V and s anew from that. Of several workers each runs its rows of the batch,
+and the correlation is that of all of them. What reads them (the quantization loss, the
 release to 1 bit) sees the new values in the next step.
 
 All positions count alike here, also where the calibration weighed them by the task
@@ -13,9 +14,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from bitat_tf import linalg
+from bitat_tf._keras import tf
 from bitat_tf.graph import Call, Graph, Sweep
 from bitat_tf.layers import BitatConv2D
 from bitat_tf.records import check
+from bitat_tf.train import workers
 from bitat_tf.train.batches import take_images
 
 
@@ -60,19 +63,27 @@ class Tracking:
         self._batches: Sequence[Any] = take_images(dataset, batches)
 
     def before_step(self, step: int) -> None:
-        """Refresh all active layers, if the step is one to do so at."""
+        """Refresh all active layers, if the step is one to do so at.
+
+        Args:
+            step: of the optimizer, from 0.
+        """
         refresh, offset = divmod(step, self.refresh_steps)
         if offset:
             return
-        sweep = Sweep(self._graph, [self._batches[refresh % len(self._batches)]])
+        batch = self._batches[refresh % len(self._batches)]
+        rows = workers.current().rows(len(tf.nest.flatten(batch)[0]))
+        sweep = Sweep(self._graph, [tf.nest.map_structure(lambda values: values[rows], batch)])
         for call in self._calls:
-            if bool(call.layer.active):
+            if bool(call.layer.active.numpy()):
                 self._refresh(call, sweep)
+                workers.take_chiefs(call.layer.transform.variables)
 
     def _refresh(self, call: Call, sweep: Sweep) -> None:
         layer: BitatConv2D = call.layer
         (inputs,) = sweep.compute(call.inputs[0])
         tracked = layer.transform.correlation.numpy()
-        measured = linalg.batch_correlation(layer.patches(inputs).numpy(), len(tracked))
+        patches = layer.patches(inputs).numpy()
+        measured = linalg.batch_correlation(patches, len(tracked), workers.total_moments)
         correlation = linalg.moving_average(tracked, measured, self.momentum)
         layer.transform.assign(correlation, *linalg.basis(correlation))

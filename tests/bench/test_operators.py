@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from bitat_tf._keras import keras
-from bitat_tf.bench import cut, operators
+from bitat_tf.bench import operators
 from bitat_tf.convert import audit, export, export_float
 from bitat_tf.layers import BitatConv2D, RSign
-from bitat_tf.runtime import Runner, Stopwatch, read
+from bitat_tf.runtime import Runner, Stopwatch, cut, read
 
 layers = keras.layers
 

@@ -57,3 +57,13 @@ def test_most_useful_changes_name_what_the_work_is():
     assert len(report.suggestions) == 3
     shares = [text for text in report.suggestions if "% of the float MACs" in text]
     assert shares
+
+
+def test_a_report_prints_as_a_table():
+    _, report = bitat.binarize(trained(vgg()))
+    lines = str(report).splitlines()
+    assert max(map(len, lines)) <= 110 or "Most useful changes:" in lines
+    for word in ("conv1", "LceBconv2d", "first layer", "KiB (predicted"):
+        assert word in str(report)
+    assert "\x1b" not in str(report)
+    assert repr(report).startswith("BinarizeReport(model=")

@@ -1,7 +1,9 @@
+import flatbuffers
 import larq_compute_engine as lce
 import numpy as np
 import pytest
 
+from bitat_tf import runtime
 from bitat_tf._keras import keras, tf
 from bitat_tf.convert import audit, binary_kernels, kernels, strip
 from bitat_tf.quantizers import lq
@@ -181,6 +183,18 @@ def test_lost_kernels_are_named():
     changed = b.copy()
     changed[0, 0, 0, 0] *= -1
     assert kernels.lost_kernels({"a": a, "b": b}, {"a": a, "b": changed}) == ("b",)
+
+
+def test_weights_of_the_wrong_rank_are_corrupt(flatbuffer):
+    model = runtime.read(flatbuffer)
+    graph = model.subgraphs[0]
+    (dense,) = (o for o in graph.operators if runtime.operator_name(model, o) == "FULLY_CONNECTED")
+    weights = graph.tensors[dense.inputs[1]]
+    weights.shape = [int(np.prod(weights.shape))]
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    with pytest.raises(ValueError, match=r"corrupt: FULLY_CONNECTED .* weights of shape \(96,\)"):
+        audit(bytes(builder.Output()))
 
 
 def test_foreign_file_is_refused():

@@ -9,6 +9,9 @@ from bitat_tf import graph
 from bitat_tf._keras import keras
 from bitat_tf.convert import strip
 from bitat_tf.layers import BitatConv2D, OrthonormalTransform, RSign
+from bitat_tf.quantizers import lq
+
+layers = keras.layers
 
 # Loads a saved model as a user without this package would, and writes its outputs.
 _LOAD_WITHOUT_PACKAGE = """
@@ -56,6 +59,29 @@ def test_convolutions_keep_name_latent_kernel_and_constraint(student, plain):
             assert type(stripped.kernel_constraint) is type(layer.kernel_constraint)
             assert stripped.kernel_constraint is not None
             np.testing.assert_array_equal(stripped.get_weights()[0], layer.get_weights()[0])
+
+
+def test_dense_layer_of_signs_becomes_a_convolution_of_the_same_outputs():
+    inputs = keras.Input((48,))
+    arguments = {"input_quantizer": "ste_sign", "kernel_constraint": "weight_clip"}
+    x = lq.layers.QuantDense(
+        32, kernel_quantizer="ste_sign", bias_initializer="ones", name="hidden", **arguments
+    )(inputs)
+    x = layers.BatchNormalization()(x)
+    x = lq.layers.QuantDense(
+        5, kernel_quantizer="ste_sign", activation="relu", use_bias=False, name="last", **arguments
+    )(x)
+    model = keras.Model(inputs, x)
+    plain = strip(model)
+    for name in ("hidden", "last"):
+        assert type(plain.get_layer(name)) is lq.layers.QuantConv2D
+    rows = np.random.default_rng(0).normal(size=(16, 48)).astype(np.float32)
+    np.testing.assert_array_equal(plain(rows), model(rows))
+    assert plain.output_shape == (None, 5)
+    # Without a kernel quantizer it is an ordinary dense layer.
+    float_dense = lq.layers.QuantDense(5, input_quantizer="ste_sign", name="float")(inputs)
+    kept = strip(keras.Model(inputs, float_dense)).get_layer("float")
+    assert type(kept) is lq.layers.QuantDense
 
 
 def test_student_stays_as_it_was(images):

@@ -138,6 +138,23 @@ def test_training_resumes_at_any_step(tiny):
         np.testing.assert_array_equal(resumed_labels, labels[5 * step :])
 
 
+def test_a_stream_that_is_shorter_than_it_says_is_an_error(monkeypatch, prepared):
+    monkeypatch.setattr(parts, "MEMORY_LIMIT_BYTES", 0)
+    config = DataConfig(dataset=str(prepared), validation_fraction=0.2, augment=False)
+    streamed = load(config, seed=1)
+    assert streamed._train.arrays is None
+    whole = _take(streamed.train(5), 25)[0]
+    assert len(whole) == 125
+    cut = dataclasses.replace(
+        streamed,
+        _train=dataclasses.replace(streamed._train, stream=streamed._train.stream.take(22)),
+    )
+    batches = iter(cut.train(5))
+    assert len([next(batches) for _ in range(4)]) == 4
+    with pytest.raises(tf.errors.InvalidArgumentError, match="ended early: of 48 train images"):
+        next(batches)
+
+
 def test_calibration_images_are_fixed_and_not_augmented():
     augmented, plain = load(AUGMENTED, seed=3), load(PLAIN, seed=3)
     chosen = _all(augmented.calibration(16, 4))[0]
@@ -286,3 +303,15 @@ def test_cifar10_if_at_hand():
     np.testing.assert_allclose(data.mean, (125.3, 123.0, 113.9), atol=2)
     _, labels = _all(data.test(500))
     assert (np.bincount(labels) == 1000).all()
+
+
+def test_standardisation_of_a_finished_model_replaces_the_measured_one():
+    measured = load(PLAIN, seed=0)
+    given = load(PLAIN, seed=0, standardisation=((4.0,), (2.0,)))
+    assert (given.mean, given.std, given.pixel_max) == ((4.0,), (2.0,), 16)
+    (mine, labels), (theirs, same) = (_all(data.test(450)) for data in (given, measured))
+    pixels = theirs * measured.std[0] + measured.mean[0]
+    np.testing.assert_allclose(mine, (pixels - 4) / 2, atol=1e-5)
+    np.testing.assert_array_equal(labels, same)
+    with pytest.raises(ValueError, match="of 1 channels"):
+        load(PLAIN, seed=0, standardisation=((4.0, 4.0, 4.0), (2.0, 2.0, 2.0)))

@@ -32,8 +32,8 @@ def saved(monkeypatch):
     seen = {}
     save = train.Checkpoint.save
 
-    def watch(self, step):
-        save(self, step)
+    def watch(self, step, accuracy=None):
+        save(self, step, accuracy)
         seen[self.path.name, step] = self.model.get_weights()
 
     monkeypatch.setattr(train.Checkpoint, "save", watch)
@@ -45,8 +45,8 @@ def poisoned(monkeypatch):
     """Training images of the student that are NaN from its eighth step on."""
     load_batches = data.ImageData.train
 
-    def batches(self, batch_size):
-        found = load_batches(self, batch_size)
+    def batches(self, batch_size, **options):
+        found = load_batches(self, batch_size, **options)
         if batch_size != STUDENT_BATCH:
             return found
         return found.enumerate().map(

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from bitat_tf.cli import main
-from bitat_tf.config import load_recipe, recipe_names
+from bitat_tf.recipe_files import load_recipe, recipe_names
 
 # Name, and splits with their numbers of images; the test split of ImageNet has no labels.
 SETS = {

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,15 @@ def test_the_nano_net_has_15_binary_convolutions_and_5_6_million_macs():
 
 def test_trained_teachers_still_belong_to_the_builder():
     # The students of docs/results start from these files' weights, matched by layer name.
-    files = sorted(TEACHERS.glob("cifar10-*.keras"))
-    assert files
-    kept = load_keras_model(files[0])
-    built = models.build("mobilenet_v1_react_nano", binary=False)
+    name = "mobilenet_v1_react_nano"
+    trained = [
+        record.with_suffix(".keras")
+        for record in sorted(TEACHERS.glob("cifar10-*.json"))
+        if json.loads(record.read_text())["recipe"]["model"]["name"] == name
+    ]
+    assert trained
+    kept = load_keras_model(trained[0])
+    built = models.build(name, binary=False)
     assert [layer.name for layer in built.layers] == [layer.name for layer in kept.layers]
     for new, old in zip(built.layers, kept.layers, strict=True):
         assert [w.shape for w in new.get_weights()] == [w.shape for w in old.get_weights()]

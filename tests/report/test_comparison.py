@@ -7,7 +7,7 @@ import pytest
 
 from bitat_tf import report
 from bitat_tf.cli import main
-from bitat_tf.config import load_recipe
+from bitat_tf.recipe_files import load_recipe
 from bitat_tf.records import to_mapping
 from bitat_tf.report import charts, comparison
 from bitat_tf.results import RunResult

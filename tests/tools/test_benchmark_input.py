@@ -1,27 +1,19 @@
 """The figures of the input benchmark are of what they say they are."""
 
-import importlib
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bitat_tf._keras import tf
 
-TOOLS = Path(__file__).parents[2] / "tools"
-
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 
 
 @pytest.fixture(scope="module")
-def tool():
-    sys.path.insert(0, str(TOOLS))
-    yield importlib.import_module("benchmark_input")
-    sys.path.remove(str(TOOLS))
-    for name in ("benchmark_input", "experiments"):
-        sys.modules.pop(name, None)
+def tool(load_tool):
+    return load_tool("benchmark_input")
 
 
 def test_a_rate_counts_images_from_the_second_batch_on(tool):

@@ -1,19 +1,11 @@
 """The ways to refresh V that are compared: all orthonormal, and better than doing nothing."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
-
-TOOL = Path(__file__).parents[2] / "tools" / "benchmark_refresh.py"
 
 
 @pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("benchmark_refresh", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool(load_tool):
+    return load_tool("benchmark_refresh")
 
 
 def test_every_candidate_is_orthonormal_and_takes_energy_away(tool):
@@ -25,3 +17,14 @@ def test_every_candidate_is_orthonormal_and_takes_energy_away(tool):
     assert rows["eigh"]["energy_left"] < 1e-20
     for name in ("qr", "cayley"):
         assert rows[f"{name} x4"]["energy_left"] < rows[name]["energy_left"]
+
+
+def test_writes_a_row_for_every_candidate_and_size(tool, tmp_path, capsys):
+    given = ["--sizes", "12", "18", "--repeats", "1", "--out", str(tmp_path)]
+    assert tool.main(given) == 0
+    text = (tmp_path / tool.NAME).read_text(encoding="utf-8")
+    assert text in capsys.readouterr().out
+    assert "python tools/benchmark_refresh.py --sizes 12 18 --repeats 1\n" in text
+    assert sum(line.startswith(("| 12 |", "| 18 |")) for line in text.splitlines()) == 2 * len(
+        tool.CANDIDATES
+    )

@@ -79,8 +79,9 @@ def test_a_killed_comparison_goes_on_where_it_was(tool, tmp_path, capsys):
     assert "| method | 0.001 | 0.01 |" in chosen_by
     validation = json.loads((records / "ste-lr0.01-seed0.json").read_text())["validation_accuracy"]
     assert f"| {100 * validation:.1f} |\n" in chosen_by[chosen_by.index("| ste |") :]
-    figure = tmp_path / "out" / "methods-digits-distilled.png"
-    assert figure.stat().st_size > 5000
+    for name in ("methods-digits-distilled.png", "methods-digits-distilled-steps.png"):
+        assert (tmp_path / "out" / name).stat().st_size > 5000
+        assert f"]({name})" in text
     capsys.readouterr()
 
     # all there: nothing is trained, the same table comes out

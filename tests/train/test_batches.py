@@ -38,3 +38,26 @@ def test_no_more_batches_are_read_than_asked_for():
 def test_an_empty_data_set_is_refused():
     with pytest.raises(ValueError, match="is empty"):
         take_labelled([], 3)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, tf.constant])
+def test_an_array_of_images_is_cut_into_batches(kind):
+    images = np.arange(300, dtype="float32").reshape(300, 1, 1, 1)
+    batches = take_images(kind(images), 8)
+    assert [len(batch) for batch in batches] == [128, 128, 44]
+    np.testing.assert_array_equal(np.concatenate(batches), images)
+    assert len(take_images(kind(images), 2)) == 2
+
+
+def test_arrays_of_images_and_labels_are_cut_alike():
+    images = np.arange(130, dtype="float32").reshape(130, 1, 1, 1)
+    labels = np.arange(130)
+    found, classes = take_labelled((images, labels), 8)
+    assert [len(batch) for batch in found] == [128, 2]
+    np.testing.assert_array_equal(np.concatenate(classes), labels)
+    with pytest.raises(ValueError, match="130 images, 100 labels"):
+        take_images((images, labels[:100]), 8)
+
+
+def test_two_batches_in_a_tuple_stay_two_batches():
+    np.testing.assert_array_equal(take_images(tuple(IMAGES[:2]), 8), IMAGES[:2])

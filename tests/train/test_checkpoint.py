@@ -7,6 +7,7 @@ import pytest
 
 from bitat_tf import train
 from bitat_tf._keras import tf
+from bitat_tf.graph import binary_units
 from bitat_tf.loading import load_keras_model
 
 STEPS, LOG_STEPS = 12, 3
@@ -128,3 +129,26 @@ def test_a_model_that_has_gone_wrong_at_a_logged_point_stops_the_training(
         with pytest.raises(train.TrainingError, match=re.escape(message)):
             m.step(1, 1.0, 0.5)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_best_model_is_kept_once_all_of_it_is_binary(tiny_student, tmp_path):
+    best = tmp_path / "best.keras"
+    checkpoint = train.Checkpoint(tiny_student, tmp_path / "c.keras", best)
+    first, *_ = units = binary_units(tiny_student)
+    bias = tiny_student.get_layer("logits").bias
+
+    def save(step, accuracy):
+        bias.assign(tf.fill(bias.shape, float(step)))
+        checkpoint.save(step, accuracy)
+
+    first.activate(False)
+    save(1, 0.9)  # better than what follows, but not yet a binary network
+    assert not best.exists()
+    first.activate(True)
+    for step, accuracy in ((2, 0.5), (3, 0.7), (4, 0.7), (5, None), (6, 0.6)):
+        save(step, accuracy)
+    kept = load_keras_model(best)
+    assert np.all(kept.get_layer("logits").bias.numpy() == 3.0)
+    assert checkpoint.best == 0.7
+    assert np.all(load_keras_model(tmp_path / "c.keras").get_layer("logits").bias.numpy() == 6.0)
+    assert len(units) == 4

@@ -1,7 +1,5 @@
 """The two ways of training are one: same stages at the same steps, same weights."""
 
-import io
-
 import numpy as np
 import pytest
 
@@ -224,28 +222,3 @@ def test_training_leaves_the_teacher_alone(tiny_student, tiny_teacher, images, l
     run("fit", tiny_student, tiny_teacher, images, labels)
     for a, b in zip(before, tiny_teacher.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-def test_monitor_writes_tensorboard_scalars_and_plain_lines(tmp_path):
-    from rich.console import Console
-
-    console = Console(width=200, file=io.StringIO())
-    with train.Monitor(
-        "student", 4, log_steps=2, log_dir=tmp_path / "logs", console=console, validate=lambda: 0.5
-    ) as monitor:
-        for step in range(4):
-            monitor.step(step, 1.0 + step, 0.25)
-    assert [(p.step, p.loss, p.validation_accuracy) for p in monitor.points] == [
-        (2, 1.5, 0.5),
-        (4, 3.5, 0.5),
-    ]
-    assert (
-        "student: step 2/4  loss 1.500  accuracy 25.0%  validation 50.0%" in console.file.getvalue()
-    )
-    events = list((tmp_path / "logs").glob("events*"))
-    tags = {
-        value.tag
-        for record in tf.data.TFRecordDataset(str(events[0])).as_numpy_iterator()
-        for value in tf.compat.v1.Event.FromString(record).summary.value
-    }
-    assert tags == {"train/loss", "train/accuracy", "validation/accuracy"}

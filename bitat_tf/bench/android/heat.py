@@ -23,6 +23,9 @@ class HeatLimits:
         max_wait_seconds: after which the run starts nevertheless, and is marked hot; 0 never
             waits.
         poll_seconds: between two readings.
+
+    Raises:
+        ValueError: on a number out of range.
     """
 
     cool_below: float = 36.0

@@ -44,6 +44,9 @@ class Options:
         heat: when to wait for the phone to cool down.
         timeout_seconds: after which a start of the tool counts as hung.
         adb: name or path of the `adb` command.
+
+    Raises:
+        ValueError: on a value out of range, or a sequence that is empty or has one twice.
     """
 
     serial: str | None = None
@@ -86,7 +89,15 @@ class Options:
             )
 
     def settings(self, *, binary: bool) -> tuple[Setting, ...]:
-        """All settings for a model with binary operators, or for one without."""
+        """All settings for a model with binary operators, or for one without.
+
+        Args:
+            binary: whether the model has binary operators; one without is run with no choice of
+                kernels.
+
+        Returns:
+            Every combination of threads, kernels and XNNPACK.
+        """
         kernels: tuple[str, ...] = self.kernels if binary else ("none",)
         return tuple(
             Setting(*choice) for choice in itertools.product(self.threads, kernels, self.xnnpack)
@@ -99,6 +110,9 @@ class Options:
             setting: how to run.
             graph: path of the model on the phone.
             profile: whether this start is for the profile.
+
+        Returns:
+            Options as the tool takes them, such as `"--num_threads=1"`.
         """
         return (
             f"--graph={graph}",

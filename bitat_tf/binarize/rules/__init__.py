@@ -25,7 +25,11 @@ class Rule(Protocol):
         """In `without`, and in messages."""
 
     def apply(self, plan: Plan) -> None:
-        """Write into the plan's decisions."""
+        """Write into the plan's decisions.
+
+        Args:
+            plan: whose decisions it changes (`make_binary`, `keep_float`, ...).
+        """
 
 
 DEFAULT_RULES: tuple[Rule, ...] = (
@@ -39,15 +43,23 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     OnePadding(),
     AddShortcut(),
 )
+"""What `binarize` applies, in this order."""
 
 
 def without(*names: str, rules: Sequence[Rule] = DEFAULT_RULES) -> tuple[Rule, ...]:
     """The rules less those of these names.
 
+    Args:
+        *names: of rules to leave out.
+        rules: to take them from.
+
+    Returns:
+        The others, in order.
+
     Raises:
         ValueError: when there is no rule of a name.
 
-    Example:
+    Examples:
         >>> student, report = bitat.binarize(model, rules=without("shortcut"))  # doctest: +SKIP
     """
     known = [rule.name for rule in rules]

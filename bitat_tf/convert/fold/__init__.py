@@ -58,7 +58,14 @@ def fold(plain: Any) -> Any:
 
 
 def fold_with_report(plain: Any) -> tuple[Any, tuple[FoldStep, ...]]:
-    """As `fold`; also what each rewrite changed, in their order."""
+    """As `fold`; also what each rewrite changed, in their order.
+
+    Args:
+        plain: as of `fold`.
+
+    Returns:
+        The folded model, and a record of each rewrite.
+    """
     network = read(plain)
     steps = []
     for rewrite in REWRITES:

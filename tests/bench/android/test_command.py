@@ -11,7 +11,7 @@ import pytest
 from bitat_tf import report
 from bitat_tf.android_results import AndroidBenchmark
 from bitat_tf.cli import main
-from bitat_tf.config import load_recipe
+from bitat_tf.recipe_files import load_recipe
 from bitat_tf.records import from_json, to_mapping
 from bitat_tf.results import RunResult
 from bitat_tf.run_directory import start

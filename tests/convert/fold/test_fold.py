@@ -144,6 +144,24 @@ def test_no_threshold_is_left_where_nothing_stands_on_the_shortcut(nets, small_i
     assert "RELU" not in kinds  # all fused, one with a sum
 
 
+def test_quicknet_keeps_no_addition_but_its_shortcuts(nets):
+    """The registered backbone: all four sections, their transitions, and its classifier."""
+    model = models.build("quicknet", classes=10, width=0.125, input_size=16)
+    plain = strip(nets.untamed(model, 6))
+    shortcuts = sum(isinstance(layer, layers.Add) for layer in plain.layers)
+    signs = sum(isinstance(layer, RSign) for layer in model.layers)
+    assert shortcuts == signs == 16
+    assert len(nets.additions(plain)) == signs  # each sign has its threshold
+    folded = fold(plain)
+    images = np.random.default_rng(6).normal(size=(8, 16, 16, 3)).astype(np.float32)
+    nets.check_equal(plain, folded, images)
+    assert nets.additions(folded) == []
+    counts = Counter(op.type for op in audit(export(plain)).ops)
+    assert counts["ADD"] == shortcuts
+    assert counts["LceBconv2d"] == counts["LceQuantize"] == 16
+    assert not {"SUB", "MUL", "GREATER_EQUAL"} & counts.keys()  # nor a threshold in other dress
+
+
 def test_network_of_somebody_who_has_only_larq_folds_too(nets, small_images):
     image = keras.Input((8, 8, 3))
     x = layers.BatchNormalization()(layers.Conv2D(8, 3, padding="same")(image))

@@ -8,9 +8,9 @@ and starting it, is in both and cancels.
 import copy
 from typing import Any
 
-import flatbuffers
 import numpy as np
 
+from bitat_tf.runtime.packing import pack
 from bitat_tf.runtime.schema import schema
 
 _SHAPE = schema.BuiltinOperator.SHAPE
@@ -43,7 +43,7 @@ def cut_out(model: Any, index: int, copies: int) -> bytes:
     small = _Flatbuffer(model)
     taken = {i: small.take(i) for i in operator.inputs if i >= 0}  # x + x reads one tensor twice
     read = [taken.get(i, -1) for i in operator.inputs]
-    inputs = [new for i, new in taken.items() if not _is_constant(model, graph.tensors[i])]
+    inputs = [taken[i] for i in computed_inputs(model, operator)]
     if not inputs:
         raise ValueError(f"`index` must be that of an operator with an input. Received: {index}")
     firsts = []
@@ -54,6 +54,19 @@ def cut_out(model: Any, index: int, copies: int) -> bytes:
     for first in firsts[1:]:
         small.append_shape(first)
     return small.pack(inputs, firsts[:1])
+
+
+def computed_inputs(model: Any, operator: Any) -> tuple[int, ...]:
+    """The tensors that an operator reads and that are no constants, each once, in its order.
+
+    They are the inputs of what `cut_out` makes, in this order.
+    """
+    tensors = model.subgraphs[0].tensors
+    return tuple(
+        dict.fromkeys(
+            int(i) for i in operator.inputs if i >= 0 and not _is_constant(model, tensors[i])
+        )
+    )
 
 
 def _is_constant(model: Any, tensor: Any) -> bool:
@@ -116,6 +129,4 @@ class _Flatbuffer:
         model.version, model.description = self._source.version, b"one operator"
         model.operatorCodes, model.subgraphs = self._codes, [self._graph]
         model.buffers = self._buffers
-        builder = flatbuffers.Builder(1024)
-        builder.Finish(model.Pack(builder), b"TFL3")
-        return bytes(builder.Output())
+        return pack(model)
