@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint docs notebooks format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/bitat demo --out runs/demo --overwrite
@@ -17,6 +17,14 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The site of README and docs/, in build/site; a warning is an error.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+# All notebooks, in a few steps each, without touching their outputs.
+notebooks: $(VENV)/.notebooks
+	BITAT_QUICK=1 $(BIN)/python -m pytest --nbmake --nbmake-timeout=300 -n 2 notebooks
+
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -28,6 +36,11 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -qq --upgrade pip
 	$(BIN)/python -m pip install -qq -e '.[dev]'
+	touch $@
+
+# .venv/.docs and .venv/.notebooks: what those two need beside.
+$(VENV)/.%: $(VENV)/.installed
+	$(BIN)/python -m pip install -qq -e '.[$*]'
 	touch $@
 
 clean:
