@@ -82,7 +82,7 @@ def test_task_weights_that_are_all_zero_count_all_alike(tiny_student, tiny_teach
     for task_weights in (False, True):
         config = CalibrationConfig(task_weights=task_weights)
         calibrate(tiny_student, tiny_teacher, [images], config=config)
-        # Eigenvectors of importances that lie close together turn at the last bit, so V is left out.
+        # V is left out: eigenvectors of importances that lie close together turn at the last bit.
         kept = [w for w in tiny_student.weights if "vectors" not in w.name]
         weights.append([w.numpy() for w in kept])
     for a, b in zip(*weights, strict=True):
