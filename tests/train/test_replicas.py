@@ -3,10 +3,11 @@
 What differs is the order in which floats are added. Sums over batches (calibration) are float64,
 and rounded to float32 where they are kept; sums within a batch (task weights, V's refresh, the
 loss) are float32, whose last bit is 6e-8: a dozen layers of those stay below 1e-5. Processes that
-share the cores do not always repeat such a sum bit for bit themselves. Where an activation lies that near to its threshold its sign
-flips, and moves the mean of its channel by 2 of the at least 500 positions that are summed over,
-times a learning rate or a moving average's 0.01: 2e-3 of an array's largest value bounds a few of
-those. Without synchronised BatchNorms the same three steps differ by 3e-2, the losses by 3e-3.
+share the cores do not always repeat such a sum bit for bit themselves. Where an activation lies
+that near to its threshold its sign flips, and moves the mean of its channel by 2 of the at least
+500 positions that are summed over, times a learning rate or a moving average's 0.01: 2e-3 of an
+array's largest value bounds a few of those. Without synchronised BatchNorms the same three steps
+differ by 3e-2, the losses by 3e-3.
 """
 
 import json
