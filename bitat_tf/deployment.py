@@ -31,7 +31,7 @@ _FLATBUFFERS = {BINARY: "model", FLOAT: "teacher", INT8: run_directory.INT8}
 TEACHER, STUDENT = "float", "trained"
 
 # Sections of a recipe that say how it is carried out and measured, not what comes out.
-_OF_THE_RUN = ("checkpoint", "convert", "benchmark")
+_OF_THE_RUN = ("checkpoint", "log", "convert", "benchmark")
 
 
 def convert_run(

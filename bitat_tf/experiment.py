@@ -93,8 +93,8 @@ class Run:
             images: the recipe's data where they are loaded already; for several runs.
 
         Raises:
-            ValueError: when the directory holds something already and `overwrite` is off, or
-                data set or model cannot be had.
+            ValueError: when the directory holds something already and `overwrite` is off,
+                another process is at work in it, or data set or model cannot be had.
             OSError: when the directory cannot be written.
         """
         folder = Path(folder)
@@ -102,9 +102,11 @@ class Run:
         run = cls(folder, recipe, _new_result(recipe, command), console)
         run._images = images
         run._check()
-        run_directory.clear(folder)
-        run_directory.start(folder, recipe)
-        run.keep()
+        folder.mkdir(parents=True, exist_ok=True)
+        with run_directory.locked(folder):
+            run_directory.clear(folder)
+            run_directory.start(folder, recipe)
+            run.keep()
         return run
 
     @classmethod
@@ -120,10 +122,13 @@ class Run:
             command: the command line, for the record of a run that starts.
 
         Raises:
-            ValueError: when it was started with another recipe, or as `create` and `open`.
+            ValueError: when it was started with another recipe, another process is at work in
+                it, or as `create` and `open`.
         """
         folder = Path(folder)
-        run_directory.clear_unfinished(folder)
+        if folder.is_dir():
+            with run_directory.locked(folder):
+                run_directory.clear_unfinished(folder)
         if not run_directory.is_run(folder):
             return cls.create(folder, recipe, console=console, command=command)
         before = load_recipe(str(folder / "recipe.yaml"))
@@ -133,13 +138,15 @@ class Run:
                 f"{folder} was started with another recipe: {'; '.join(different)}. Resume with "
                 "the same, or start again with --overwrite."
             )
-        if recipe != before:
-            run_directory.start(folder, recipe)
         # Killed before its first figures: it has none yet.
         begun = (folder / "report.json").exists()
         result = report.load(folder) if begun else _new_result(recipe, command)
         run = cls(folder, recipe, result, console)
         run.resumed = True
+        if recipe != before:
+            with run_directory.locked(folder):
+                run_directory.start(folder, recipe)
+                run.keep(recipe=to_mapping(recipe))
         return run
 
     def _check(self) -> None:

@@ -1,9 +1,9 @@
 """How far a run is, in a small file that other processes may read at any time.
 
-`progress.json` lies in the run directory from the first phase that is carried out until the last
-is over. It is replaced whole at every phase, every calibrated layer and every logged point, and
-not in between, so it costs nothing and may be a logged point behind. What it holds is for the
-eye: a resumed run goes on from its checkpoints (`train.keeper`), never from here.
+`progress.json` lies in the run directory from the first phase that is carried out until the last is
+over. It is replaced whole at every phase, every layer of the calibration phase and every logged
+point, and not in between, so it costs nothing and may be a logged point behind. What it holds is
+for the eye: a resumed run goes on from its checkpoints (`train.keeper`), never from here.
 
 `RUN/so-far/` is where `bitat report` puts the report of such a run. The files of the run itself
 belong to the process that carries it out.
@@ -161,12 +161,12 @@ def read(folder: Path) -> Progress | None:
         raise ValueError(f"{path} is damaged: {err} Go on with the run by --resume.") from err
 
 
-def describe(now: Progress, *, going_on: bool) -> str:
+def describe(now: Progress, *, going_on: bool | None) -> str:
     """What a person wants to know of a run that is not over.
 
     Args:
         now: how far it is.
-        going_on: whether a process is at work on it.
+        going_on: whether a process is at work on it; None where that cannot be known.
 
     Returns:
         Lines without an end of line at the end.
@@ -174,7 +174,7 @@ def describe(now: Progress, *, going_on: bool) -> str:
     at = f"{now.unit} {now.step:,} of {now.steps:,}" if now.steps else "begun"
     if now.detail:
         at += f" ({now.detail})"
-    first = f"{now.phase}: {at}" if going_on else f"interrupted in {now.phase}: {at}"
+    first = f"interrupted in {now.phase}: {at}" if going_on is False else f"{now.phase}: {at}"
     lines = [f"{first}, at {now.updated}"]
     if now.points:
         last = now.points[-1]
@@ -185,11 +185,13 @@ def describe(now: Progress, *, going_on: bool) -> str:
         if now.images_per_second is not None:
             figures += f"  {now.images_per_second:,.0f} images/s"
         lines.append(figures)
-    if going_on and now.seconds_left is not None:
+    if going_on is not False and now.seconds_left is not None:
         lines.append(f"left of this phase: about {duration(now.seconds_left)}")
     lines.append(f"over: {', '.join(now.over) or 'nothing'}")
     lines.append(f"to come: {', '.join(now.ahead) or 'nothing'}")
-    if not going_on:
+    if going_on is None:
+        lines.append("whether a process is at work on it cannot be seen on this file system")
+    elif not going_on:
         lines.append("go on with --resume")
     return "\n".join(lines)
 

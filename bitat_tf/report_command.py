@@ -26,7 +26,11 @@ def show(run: Run) -> None:
     folder.mkdir(exist_ok=True)
     lines = "\n".join(f"- {line}" for line in text.splitlines())
     note = f"**This run is not over.** What it had when this was written:\n\n{lines}"
-    path = report.write(progress.result_so_far(run.result, now), folder, note)
+    try:
+        path = report.write(progress.result_so_far(run.result, now), folder, note)
+    except FileNotFoundError:
+        if progress.read(run.folder) is not None:
+            raise
     if progress.read(run.folder) is None:  # it came to its end meanwhile
         progress.clear(run.folder)
         print(f"Report: {Run.open(run.folder).report()}")

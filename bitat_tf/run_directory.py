@@ -7,6 +7,8 @@
     student.keras     the trained student
     model.tflite      its flatbuffer; teacher.tflite and teacher-int8.tflite are the float
                       twin's, in float32 and quantized after training
+    model.conversion.md
+                      how it was converted (`bitat convert RUN --report`)
     logs/             TensorBoard, unless the recipe wants none
     progress.json     how far it is, and so-far/ its report, while it is not over (`progress`)
     teacher.best.keras, student.best.keras
@@ -38,6 +40,7 @@ _ARTEFACTS = (
     "progress.json",
     "report.json",
     "report.md",
+    "model.conversion.md",
     "comparison.csv",
     "comparison.png",
     "operators.png",
@@ -86,12 +89,11 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Make the directory, without anything of an earlier run but the recipe.
+    """Remove everything of an earlier run but the recipe.
 
     Raises:
-        OSError: when it cannot be written.
+        OSError: when it cannot be removed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     for name in _ARTEFACTS:
         (folder / name).unlink(missing_ok=True)
     states = (states_path(folder, name) for name in _TRAINED)
@@ -111,10 +113,13 @@ def start(folder: Path, recipe: Recipe) -> None:
 
 
 def clear_unfinished(folder: Path) -> None:
-    """Remove what a killed process was about to write."""
+    """Remove what a killed process was about to write, and what it was about to remove."""
     for name in ("recipe.yaml", *_ARTEFACTS):
         for path in folder.glob(f".{name}.*"):
             path.unlink()
+    for name in _TRAINED:
+        if model_path(folder, name).exists():
+            clear_training(folder, name)
 
 
 @contextlib.contextmanager
@@ -137,20 +142,20 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def is_locked(folder: Path) -> bool:
-    """Whether a process is at work in the directory; not known on some network file systems.
+def is_locked(folder: Path) -> bool | None:
+    """Whether a process is at work in the directory.
 
     Args:
         folder: of the run.
 
     Returns:
-        False where it is not known.
+        None where it cannot be known: some network file systems lock no directories.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError as err:
-        return err.errno == errno.EWOULDBLOCK
+        return True if err.errno == errno.EWOULDBLOCK else None
     finally:
         os.close(handle)
     return False

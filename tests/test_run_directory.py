@@ -26,6 +26,7 @@ def test_only_unfinished_files_of_ours_are_removed(tmp_path):
 def test_a_run_is_there_from_the_recipe_on(tmp_path):
     folder = tmp_path / "run"
     run_directory.clear_unfinished(folder)
+    folder.mkdir()
     run_directory.clear(folder)
     (folder / ".recipe.yaml.ab12cd34.yaml").write_text("name: h")  # killed
     assert not run_directory.is_run(folder)

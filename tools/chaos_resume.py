@@ -165,7 +165,7 @@ def wait_for(moment: Moment, folder: Path, process: subprocess.Popen[bytes]) -> 
     while time.monotonic() < until:
         if process.poll() is not None:
             return False
-        begun = begun or (folder.is_dir() and run_directory.is_locked(folder))
+        begun = begun or (folder.is_dir() and run_directory.is_locked(folder) is True)
         found = written(folder)
         if found != last:
             last, count = found, count + 1

@@ -132,8 +132,16 @@ class _Comparison:
         layers, uncompared = [], []
         for index, operator in enumerate(operators):
             inputs = self._inputs(operator)
-            found = run_operator(
-                self._read, index, [self._values[i] for i in inputs], lce=self._lce
+            # Of a SPLIT, whose outputs are no layer's, all are needed.
+            found, *others = (
+                run_operator(
+                    self._read,
+                    index,
+                    [self._values[i] for i in inputs],
+                    lce=self._lce,
+                    output=output,
+                )
+                for output in range(len(operator.outputs))
             )
             self._forget(inputs)
             kind = operator_name(self._read, operator)
@@ -151,7 +159,8 @@ class _Comparison:
                 found = best.value
             else:
                 uncompared.append(f"{index} {kind}")
-            self._values[int(operator.outputs[0])] = found
+            for tensor, value in zip(operator.outputs, (found, *others), strict=True):
+                self._values[int(tensor)] = value
         return LayerParityReport(self._images, self._limit, tuple(layers), tuple(uncompared))
 
     def _forget(self, inputs: tuple[int, ...]) -> None:

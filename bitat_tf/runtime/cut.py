@@ -16,10 +16,10 @@ from bitat_tf.runtime.schema import schema
 _SHAPE = schema.BuiltinOperator.SHAPE
 
 
-def cut_out(model: Any, index: int, copies: int) -> bytes:
+def cut_out(model: Any, index: int, copies: int, output: int = 0) -> bytes:
     """A flatbuffer of one operator, `copies` times.
 
-    Its inputs are what the operator reads and is no constant; its output is the first copy's.
+    Its inputs are what the operator reads and is no constant; its output is one of the first copy.
     The other copies are read by SHAPE operators, which cost next to nothing: a delegate would
     leave out what nobody reads, and an interpreter copy what is an output.
 
@@ -27,6 +27,7 @@ def cut_out(model: Any, index: int, copies: int) -> bytes:
         model: a flatbuffer as `runtime.read` gives it; it is not changed.
         index: of the operator, in execution order.
         copies: at least 1.
+        output: which of the operator's outputs.
 
     Raises:
         ValueError: on a number out of range, or when the operator reads no tensor that is
@@ -50,7 +51,7 @@ def cut_out(model: Any, index: int, copies: int) -> bytes:
     for _ in range(copies):
         written = [small.add(graph.tensors[i]) for i in operator.outputs]
         small.append(operator, read, written)
-        firsts.append(written[0])
+        firsts.append(written[output])
     for first in firsts[1:]:
         small.append_shape(first)
     return small.pack(inputs, firsts[:1])

@@ -14,8 +14,10 @@ from bitat_tf.runtime.cut import cut_out
 from bitat_tf.runtime.native import Network, open_lce, open_tflite
 
 
-def run_operator(model: Any, index: int, inputs: Sequence[np.ndarray], *, lce: bool) -> np.ndarray:
-    """The first output of one operator, for each image.
+def run_operator(
+    model: Any, index: int, inputs: Sequence[np.ndarray], *, lce: bool, output: int = 0
+) -> np.ndarray:
+    """One output of one operator, for each image.
 
     Args:
         model: as `runtime.read` gives it, of a flatbuffer that passed `probe`.
@@ -24,6 +26,7 @@ def run_operator(model: Any, index: int, inputs: Sequence[np.ndarray], *, lce: b
             for n images instead of one, the shapes of these tensors.
         lce: whether to use Larq Compute Engine's interpreter, as for flatbuffers with its
             operators; else TensorFlow's.
+        output: which of the operator's outputs.
 
     Returns:
         (n, ...).
@@ -31,7 +34,7 @@ def run_operator(model: Any, index: int, inputs: Sequence[np.ndarray], *, lce: b
     Raises:
         ValueError: when the operator does not run alone.
     """
-    network = _open(cut_out(model, index, 1), lce)
+    network = _open(cut_out(model, index, 1, output), lce)
     try:
         rows = [
             network.predict([array[i : i + 1] for array in inputs]) for i in range(len(inputs[0]))

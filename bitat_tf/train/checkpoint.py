@@ -10,6 +10,12 @@ from bitat_tf.files import atomic_path
 from bitat_tf.graph import binary_units
 
 
+def require_finite(model: Any) -> None:
+    """Raise a FloatingPointError when a weight of a Keras model is not finite."""
+    if not all(np.all(np.isfinite(weight)) for weight in model.get_weights()):
+        raise FloatingPointError("The model's weights are not finite.")
+
+
 class Checkpoint:
     """One `.keras` file with a model as it was when all was last well, and one as it was best.
 
@@ -41,8 +47,7 @@ class Checkpoint:
         Raises:
             FloatingPointError: when a weight is not finite; the files stay as they were.
         """
-        if not all(np.all(np.isfinite(weight)) for weight in self.model.get_weights()):
-            raise FloatingPointError("The model's weights are not finite.")
+        require_finite(self.model)
         with atomic_path(self.path) as temporary:
             self.model.save(temporary)
         self.step = step

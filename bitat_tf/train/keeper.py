@@ -20,14 +20,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from bitat_tf._keras import tf
 from bitat_tf.config import CheckpointConfig
 from bitat_tf.termination import Terminated
+from bitat_tf.train.checkpoint import require_finite
 
 # The manager's own file in its directory.
 _STATE_FILE = "checkpoint"
+_NAME = "step"
 _FULL = "No space left on device"
 
 
@@ -76,7 +76,7 @@ def damage(path: str | Path) -> str:
         reader = tf.train.load_checkpoint(str(path))
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
-    except (tf.errors.OpError, ValueError, RuntimeError) as err:
+    except (tf.errors.OpError, ValueError, RuntimeError, LookupError) as err:
         return " ".join(str(err).split())[:200] or type(err).__name__
     return ""
 
@@ -84,16 +84,34 @@ def damage(path: str | Path) -> str:
 def kept(folder: Path) -> tuple[str, ...]:
     """Prefixes of the checkpoints in a directory that were written to their end, oldest first.
 
+    Where their list cannot be read, these are all that look as if they were; `damage` tells.
+
     Args:
         folder: of one training's checkpoints.
 
     Returns:
         Prefixes, as `tf.train.load_checkpoint` takes them.
     """
-    state = tf.train.get_checkpoint_state(str(folder))
+    return _listed(folder) or _present(folder)
+
+
+def _listed(folder: Path) -> tuple[str, ...]:
+    try:
+        state = tf.train.get_checkpoint_state(str(folder))
+    except ValueError:  # an empty file
+        return ()
     paths = state.all_model_checkpoint_paths if state else ()
     # Its process may have been killed after it removed the oldest, before it wrote so.
     return tuple(path for path in paths if Path(f"{path}.index").is_file())
+
+
+def _present(folder: Path) -> tuple[str, ...]:
+    found = {}
+    for path in Path(folder).glob(f"{_NAME}-*.index"):
+        step = path.stem.removeprefix(f"{_NAME}-")
+        if step.isdecimal():
+            found[int(step)] = str(path.with_suffix(""))
+    return tuple(found[step] for step in sorted(found))
 
 
 class Keeper:
@@ -144,16 +162,33 @@ class Keeper:
         Raises:
             ValueError: when it is the state of another model or of an older version.
         """
+        self._mend_list()
         self._remove_unfinished()
-        for path in reversed(kept(self.folder)):
+        paths = kept(self.folder)
+        for path in reversed(paths):
             wrong = damage(path)
             if wrong:
-                self._say(f"checkpoint {path} is damaged, the one before is taken: {wrong}")
+                self._say(f"checkpoint {path} is damaged: {wrong}")
                 continue
+            if path != paths[-1]:
+                self._say(f"checkpoint {path} is taken")
             self._load(path)
             self._saved_step = int(self._optimizer.iterations.numpy())
             return self._saved_step
+        if paths:
+            self._say("no checkpoint is whole: the training starts again")
         return 0
+
+    def _mend_list(self) -> None:
+        """Write the manager's list anew where it cannot be read: it would be taken for empty."""
+        if not (self.folder / _STATE_FILE).is_file() or _listed(self.folder):
+            return
+        found = _present(self.folder)
+        self._say(f"the list {self.folder / _STATE_FILE} is damaged: {len(found)} found by name")
+        if found:
+            tf.compat.v1.train.update_checkpoint_state(str(self.folder), found[-1], found)
+        else:
+            (self.folder / _STATE_FILE).unlink()
 
     def _load(self, path: str) -> None:
         try:
@@ -201,12 +236,11 @@ class Keeper:
         """
         if done == self._saved_step:
             return
-        if not all(np.all(np.isfinite(weight)) for weight in self._student.get_weights()):
-            raise FloatingPointError("The model's weights are not finite.")
+        require_finite(self._student)
         try:
             # One manager a save: it reads what is kept from the directory, the only truth.
             manager = tf.train.CheckpointManager(
-                self._checkpoint, str(self.folder), self.config.keep, checkpoint_name="step"
+                self._checkpoint, str(self.folder), self.config.keep, checkpoint_name=_NAME
             )
             manager.save(checkpoint_number=done)
         except (tf.errors.OpError, OSError) as err:

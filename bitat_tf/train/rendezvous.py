@@ -34,6 +34,9 @@ START_SECONDS = 300.0
 _TRY_SECONDS = 2.0
 _BETWEEN_TRIES = 0.2
 
+# Connections that nobody accepts: the others ask more than once.
+_BACKLOG = 128
+
 # TensorBoard's files: of no use to the others.
 _NOT_SENT = "logs"
 
@@ -60,9 +63,17 @@ def wait_for(addresses: Sequence[str], own: str, seconds: float) -> None:
         LostWorker: when a worker does not come in time.
     """
     until = time.monotonic() + seconds
-    missing = [address for address in addresses if address != own]
+    others = [address for address in addresses if address != own]
+    missing = others
     try:
-        listener = socket.create_server(("", _host_and_port(own)[1]), backlog=len(addresses))
+        # Of IPv4 and IPv6, whichever the others' addresses are.
+        both = socket.has_dualstack_ipv6()
+        listener = socket.create_server(
+            ("", _host_and_port(own)[1]),
+            family=socket.AF_INET6 if both else socket.AF_INET,
+            backlog=_BACKLOG,
+            dualstack_ipv6=both,
+        )
     except OSError as err:
         raise RuntimeError(
             f"The port of {own} in TF_CONFIG cannot be used ({err.strerror}): is an earlier worker "
@@ -71,6 +82,8 @@ def wait_for(addresses: Sequence[str], own: str, seconds: float) -> None:
     with listener:
         while missing:
             missing = [address for address in missing if not _answers(address)]
+            if not missing:  # whoever came first may be gone again
+                missing = [address for address in others if not _answers(address)]
             if missing and time.monotonic() > until:
                 raise LostWorker(
                     f"Of the {len(addresses)} workers in TF_CONFIG these do not answer after "

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bitat_tf import convert, runtime
-from bitat_tf._keras import keras
+from bitat_tf._keras import keras, tf
 from bitat_tf.convert.parity import check_conversion, require_parity
 from bitat_tf.quantizers import lq
 from bitat_tf.runtime.packing import pack
@@ -135,6 +135,20 @@ def test_operators_that_write_bits_are_compared_sign_by_sign():
     first = convert.check_layers(made.model, tampered, images).first_divergence
     assert (first.layer, first.operator) == ("sign_2", second)
     assert first.sign_agreement < 1
+
+
+def test_an_operator_with_several_outputs_hands_on_all_of_them():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4, 4, 6), name="image")
+    first, second = tf.split(inputs, 2, axis=-1)
+    x = layers.Conv2D(5, 3, name="left")(first) + layers.Conv2D(5, 3, name="right")(second)
+    outputs = layers.Dense(3, name="logits")(layers.GlobalAveragePooling2D(name="pool")(x))
+    model = keras.Model(inputs, outputs)
+    images = np.random.default_rng(1).normal(size=(4, 4, 4, 6)).astype(np.float32)
+    report = convert.check_layers(model, convert.export_float(model), images)
+    assert any("SPLIT" in operator for operator in report.uncompared)
+    assert report.first_divergence is None
+    assert {"left", "right", "logits"} <= {layer.layer for layer in report.layers}
 
 
 def test_a_float_network_is_compared_on_tensorflow_s_interpreter(twin, images):

@@ -111,7 +111,7 @@ folder = Path(sys.argv[2])
 with test_recipes.mock_sets(folder / "mock", {"imagenet2012": {"train": 300, "validation": 6}}):
     status = main(["train", "imagenet-reactnet-a", "--data-dir", str(folder / "mock"),
                    "--out", str(folder / "run"), *sys.argv[3:]])
-print(status, [line for line in open("/proc/self/status") if line.startswith("VmHWM")][0])
+print(status, [line for line in open("/proc/self/status") if line.startswith("VmHWM")][0].strip())
 """
 
 
@@ -126,6 +126,7 @@ def test_reactnet_a_calibrates_as_shipped_within_twelve_gibibytes(tmp_path):
     # The peak of a process of its own, not of whatever ran before in this one.
     command = [sys.executable, "-c", PEAK, str(Path(__file__).parent), str(tmp_path), *overrides]
     done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     status, _, peak, _ = done.stdout.splitlines()[-1].split()
     assert status == "0", done.stderr
     assert int(peak) < 12 * 2**20  # kB

@@ -118,6 +118,7 @@ def test_what_is_kept_may_change(whole, tmp_path):
     out = shutil.copytree(whole, tmp_path / "run")
     assert main(command(out, "--resume", "--set", "checkpoint.keep=5")) == 0
     assert "keep: 5" in (out / "recipe.yaml").read_text()
+    assert report.load(out).recipe["checkpoint"]["keep"] == 5
 
 
 def test_resume_and_overwrite_exclude_each_other(tmp_path):
@@ -133,10 +134,25 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_two_processes_do_not_train_in_one_directory(whole, capsys):
-    with run_directory.locked(whole):
-        assert main(command(whole, "--resume")) == 2
+@pytest.mark.parametrize("way", ["--resume", "--overwrite"])
+def test_two_processes_do_not_train_in_one_directory(whole, tmp_path, capsys, way):
+    out = shutil.copytree(whole, tmp_path / "run")
+    (out / ".student.keras.ab12cd34.keras").write_text("as the other one writes it")
+    before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    with run_directory.locked(out):
+        assert main(command(out, way)) == 2
     assert "Another process is at work" in capsys.readouterr().err
+    assert before == {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+
+
+def test_an_overwritten_run_keeps_no_report_of_the_conversion(whole, tmp_path):
+    out = shutil.copytree(whole, tmp_path / "run")
+    (out / "model.conversion.md").write_text("of the earlier run")
+    (out / "student.checkpoints").mkdir()  # killed between the model and this
+    assert main(command(out, "--resume")) == 0
+    assert not (out / "student.checkpoints").exists()
+    run_directory.clear(out)
+    assert [path.name for path in out.iterdir()] == ["recipe.yaml"]
 
 
 def started(out, *more, **options):

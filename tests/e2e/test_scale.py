@@ -146,7 +146,9 @@ def test_two_workers_train_what_one_device_trains(one, two_workers, yardstick):
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_lost_ends_the_other_and_both_resume(begun, two_workers, tmp_path):
+def test_a_worker_that_is_lost_ends_the_other_and_both_resume(
+    begun, two_workers, yardstick, tmp_path
+):
     out = shutil.copytree(begun, tmp_path / "run")
     states = run_directory.states_path(out, "student")
     # A stopped one, as in a machine that hangs, is noticed by the heartbeats that it misses.
@@ -167,8 +169,8 @@ def test_a_worker_that_is_lost_ends_the_other_and_both_resume(begun, two_workers
         errors = [process.communicate(timeout=500)[1] for process in processes]
         assert [process.returncode for process in processes] == [0, 0], errors
     assert "goes on after step 1" in errors[0]
-    for a, b in zip(weights(two_workers), weights(out), strict=True):
-        np.testing.assert_array_equal(a, b)
+    # Processes that share cores do not repeat every float32 sum bit for bit.
+    assert distance(two_workers, out) <= 2 * yardstick
 
 
 def wait_for_step(states, step, processes):

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import tiny_run
 
-from bitat_tf import report, run_directory, train
+from bitat_tf import progress, report, run_directory, train
 from bitat_tf.cli import main
 
 SETTINGS = ("student.log_steps=4", "checkpoint.steps=5")
@@ -112,7 +112,7 @@ def test_a_run_that_ends_while_it_is_looked_at_is_over(stopped, tmp_path, monkey
     write = report.write
 
     def written_late(result, folder, note=""):
-        (out / "progress.json").unlink(missing_ok=True)  # as the training does at its end
+        progress.clear(out)  # as the training does at its end
         return write(result, folder, note)
 
     monkeypatch.setattr(report, "write", written_late)
@@ -120,6 +120,14 @@ def test_a_run_that_ends_while_it_is_looked_at_is_over(stopped, tmp_path, monkey
     assert capsys.readouterr().out == f"Report: {out / 'report.md'}\n"
     assert (out / "report.md").exists()
     assert not (out / "so-far").exists()
+
+
+def test_where_directories_cannot_be_locked_nothing_is_said_of_a_process():
+    now = progress.Progress(("teacher", "student"), "student", "noon", step=3, steps=9)
+    text = progress.describe(now, going_on=None)
+    assert text.startswith("student: step 3 of 9, at noon")
+    assert "cannot be seen" in text
+    assert "--resume" not in text
 
 
 def test_a_run_without_tensorboard_has_no_logs(tmp_path, monkeypatch):

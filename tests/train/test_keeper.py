@@ -223,11 +223,46 @@ def test_a_damaged_or_unfinished_checkpoint_is_not_taken(make_plain):
     second = make_plain()
     second.keeper._say = said.append
     assert second.run() == 4
-    assert len(said) == 1
     assert f"{newest} is damaged" in said[0]
+    assert said[1:] == [f"checkpoint {older} is taken"]
     whole = make_plain("whole")
     whole.run()
     assert_same(second.outcome(), whole.outcome())
+
+
+@pytest.mark.parametrize("content", [b"", bytes(80), b"model_checkpoint_path: ", None])
+def test_a_damaged_list_costs_no_checkpoint(make_plain, content):
+    first = make_plain()
+    with pytest.raises(Interrupted):
+        first.run(stop_after=7)
+    checkpoints = train.kept(first.keeper.folder)
+    listed = first.keeper.folder / "checkpoint"
+    if content is None:
+        listed.unlink()  # killed before it was there
+    else:
+        listed.write_bytes(content)
+    assert train.kept(first.keeper.folder) == checkpoints
+    said = []
+    second = make_plain()
+    second.keeper._say = said.append
+    assert second.run() == 6
+    assert [line[-16:] for line in said] == ([] if content is None else [" 2 found by name"])
+    steps = [path.rpartition("-")[2] for path in train.kept(second.keeper.folder)]
+    assert steps == ["10", "12"]
+
+
+def test_without_a_whole_checkpoint_it_says_that_it_starts_again(make_plain):
+    first = make_plain(keep=config.CheckpointConfig(steps=2, seconds=0, keep=1))
+    with pytest.raises(Interrupted):
+        first.run(stop_after=7)
+    (newest,) = train.kept(first.keeper.folder)
+    (first.keeper.folder / "step-6.data-00000-of-00001").write_bytes(b"half")
+    said = []
+    second = make_plain()
+    second.keeper._say = said.append
+    assert second.run() == 0
+    assert f"{newest} is damaged" in said[0]
+    assert said[1:] == ["no checkpoint is whole: the training starts again"]
 
 
 def test_a_state_of_another_model_is_refused(make_plain):

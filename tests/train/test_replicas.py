@@ -13,6 +13,7 @@ differ by 3e-2, the losses by 3e-3.
 import json
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cluster
@@ -164,6 +165,15 @@ def test_workers_that_do_not_come_end_the_wait():
     with pytest.raises(rendezvous.LostWorker, match=f"do not answer after 0 s: {other}"):
         rendezvous.wait_for([own, other], own, 0.3)
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+def test_workers_may_have_ipv6_addresses():
+    addresses = [f"[::1]:{port}" for port in cluster.free_ports(2)]
+    with ThreadPoolExecutor() as pool:
+        waits = [pool.submit(rendezvous.wait_for, addresses, own, 20.0) for own in addresses]
+        # The second's door closes behind it, where TensorFlow's server would open.
+        assert any(wait.exception() is None for wait in waits)
 
 
 def test_a_port_that_is_taken_is_named():
