@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from bitat_tf import bench, report
 from bitat_tf.android_results import AndroidBenchmark
 from bitat_tf.config import BenchmarkConfig
 from bitat_tf.loading import read_flatbuffer, short_names
+from bitat_tf.recipe_files import data_dir_overrides
 
 EXAMPLES = """\
 bitat benchmark runs/cifar10-nano
@@ -200,9 +200,7 @@ def _open_run(arguments: argparse.Namespace, console: Console) -> Any:
     from bitat_tf.experiment import Run
 
     if len(arguments.models) == 1 and arguments.models[0].is_dir():
-        overrides = []
-        if arguments.data_dir is not None:
-            overrides.append(f"data.data_dir={json.dumps(arguments.data_dir)}")  # JSON is YAML
+        overrides = data_dir_overrides(arguments.data_dir)
         return Run.open(arguments.models[0], overrides=overrides, console=console)
     if any(path.is_dir() for path in arguments.models):
         raise ValueError("Give one run directory, or .tflite files, not both.")
