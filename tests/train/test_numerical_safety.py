@@ -86,8 +86,8 @@ def test_task_weights_that_are_all_zero_count_all_alike(tiny_student, tiny_teach
         kept = [w for w in tiny_student.weights if "vectors" not in w.name]
         weights.append([w.numpy() for w in kept])
     for a, b in zip(*weights, strict=True):
-        # A relative tolerance too: thresholds of several units are sums of float32 in any order.
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+        # A relative tolerance too: moving variances go into the hundreds, summed in any order.
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
 def test_moments_without_any_weight_are_refused():
