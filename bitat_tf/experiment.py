@@ -111,7 +111,13 @@ class Run:
 
     @classmethod
     def resume(
-        cls, folder: Path, recipe: Recipe, *, console: Any = None, command: str = ""
+        cls,
+        folder: Path,
+        recipe: Recipe,
+        *,
+        console: Any = None,
+        images: data.ImageData | None = None,
+        command: str = "",
     ) -> "Run":
         """Go on with the run in a directory, or start it where there is none yet.
 
@@ -119,6 +125,7 @@ class Run:
             folder: of the run.
             recipe: that it was started with; where the data lie and what is kept may differ.
             console: where progress goes.
+            images: the recipe's data where they are loaded already.
             command: the command line, for the record of a run that starts.
 
         Raises:
@@ -130,7 +137,7 @@ class Run:
             with run_directory.locked(folder):
                 run_directory.clear_unfinished(folder)
         if not run_directory.is_run(folder):
-            return cls.create(folder, recipe, console=console, command=command)
+            return cls.create(folder, recipe, console=console, images=images, command=command)
         before = load_recipe(str(folder / "recipe.yaml"))
         different = differences(before, recipe)
         if different:
@@ -142,6 +149,7 @@ class Run:
         begun = (folder / "report.json").exists()
         result = report.load(folder) if begun else _new_result(recipe, command)
         run = cls(folder, recipe, result, console)
+        run._images = images
         run.resumed = True
         if recipe != before:
             with run_directory.locked(folder):
@@ -250,14 +258,6 @@ class Run:
     def calibrate(self, teacher: Any) -> Any:
         """Binarize a student in closed form, and save it: `phases.calibrate`."""
         return phases.calibrate(self, teacher)
-
-    def start_student(self, teacher: Any) -> Any:
-        """The student as its method's training starts: `phases.start_student`."""
-        return phases.start_student(self, teacher)
-
-    def train_student(self, student: Any, teacher: Any) -> Any:
-        """Train the student as its method says, and save it: `phases.train_student`."""
-        return phases.train_student(self, student, teacher)
 
     def score(self) -> tuple[ModelScore, ...]:
         """Accuracy on the test split of every model the run has by now: `scoring.scores`."""

@@ -105,9 +105,9 @@ def calibrate(run: Any, teacher: Any) -> Any:
 
 
 def start_student(run: Any, teacher: Any) -> Any:
-    """The student as its method's training starts: calibrated, or the teacher's weights."""
+    """The student as its method's training starts: as calibrated, or of the teacher's weights."""
     if run.method.calibrated:
-        return calibrate(run, teacher)
+        return run.load_model("calibrated")
     keras.utils.set_random_seed(run.recipe.seed)
     student = run.build_model(binary=True)
     train.copy_float_weights(student, teacher)
@@ -195,10 +195,7 @@ def _merged(calibrations: Sequence[CalibrationResult]) -> CalibrationResult:
 
 def _student_phase(run: Any) -> None:
     teacher = run.load_model("teacher")
-    # Without a calibration it starts from the teacher's weights, which takes no time.
-    calibrated = run.method.calibrated
-    student = run.load_model("calibrated") if calibrated else start_student(run, teacher)
-    train_student(run, student, teacher)
+    train_student(run, start_student(run, teacher), teacher)
 
 
 def _saved(name: str) -> Callable[[Any], bool]:

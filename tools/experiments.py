@@ -1,9 +1,10 @@
 """Many trainings from the same float weights: variants x seeds, one record each.
 
 For each seed one float teacher is trained, and from its weights one student per variant of the
-recipe. A finished training is one JSON record; what has a record is not done again, so a tool
-that is killed goes on where it was. Records are small, hold every figure that a table shows,
-and stand in the repository beside the tables; the run directories, models included, do not.
+recipe. A finished training is one JSON record; what has a record is not done again, and a
+training that was interrupted goes on from its last checkpoint (docs/resume.md), so a tool that
+is killed goes on where it was. Records are small, hold every figure that a table shows, and
+stand in the repository beside the tables; the run directories, models included, do not.
 
 A directory of records belongs to one recipe: a record made with other settings is refused. A
 setting that is younger than a record counts as its default, so whoever changes what a default
@@ -27,8 +28,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bitat_tf import data, machine, train
-from bitat_tf._keras import keras
+from bitat_tf import data, machine, phases, recipe_files, run_directory, train
 from bitat_tf.config import Recipe
 from bitat_tf.experiment import Run
 from bitat_tf.files import write_bytes, write_text
@@ -148,10 +148,8 @@ class Experiments:
         if found is not None:
             return found
         self._say(f"{variant.name}, seed {seed}")
-        run, model = (
-            self._teacher(seed) if variant.name == TEACHER else self._student(variant, seed)
-        )
-        made = self._measure(variant, seed, run, model)
+        run = self._teacher(seed) if variant.name == TEACHER else self._student(variant, seed)
+        made = self._measure(variant, seed, run)
         path = self._path(variant, seed)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, to_json(made))
@@ -181,30 +179,34 @@ class Experiments:
         values = apply_overrides(to_mapping(self.recipe), variant.settings)
         return dataclasses.replace(from_mapping(Recipe, values), seed=seed)
 
-    def _teacher(self, seed: int) -> tuple[Run, Any]:
+    def _teacher(self, seed: int) -> Run:
         """Train it, and keep it; its record is written last."""
-        name = self._teacher_name(seed)
-        run = self._create(self.work / name, self.recipe_of(Variant(TEACHER), seed))
-        teacher = run.train_teacher()
+        folder = self.work / self._teacher_name(seed)
+        run = self._run(folder, self.recipe_of(Variant(TEACHER), seed), "teacher")
+        phases.carry_out(run, phases.TRAINING[:1])
         self.teachers.mkdir(parents=True, exist_ok=True)
         write_bytes(self._kept_teacher(seed), (run.folder / "teacher.keras").read_bytes())
-        return run, teacher
+        return run
 
-    def _student(self, variant: Variant, seed: int) -> tuple[Run, Any]:
-        keras.backend.clear_session()
+    def _student(self, variant: Variant, seed: int) -> Run:
         curve = self.record(Variant(TEACHER), seed).curve
-        teacher = load_keras_model(self._kept_teacher(seed))
         folder = self.work / self.folder.name / f"{variant.name}-seed{seed}"
-        run = self._create(folder, self.recipe_of(variant, seed))
-        run.adopt_teacher(teacher, curve)
-        return run, run.train_student(run.start_student(teacher), teacher)
+        run = self._run(folder, self.recipe_of(variant, seed), "student")
+        run.adopt_teacher(load_keras_model(self._kept_teacher(seed)), curve)
+        phases.carry_out(run, phases.TRAINING)
+        return run
 
-    def _create(self, folder: Path, recipe: Recipe) -> Run:
-        """A run directory that starts from nothing: what lies there was not finished."""
-        if folder.exists():
-            shutil.rmtree(folder)
+    def _run(self, folder: Path, recipe: Recipe, name: str) -> Run:
+        """The run directory of a training that was interrupted, or else an empty one.
+
+        A training that came to its end starts again as well: whoever removes a record wants it
+        made anew.
+        """
         images = self._images_of(recipe)
-        return Run.create(folder, recipe, console=self.console, images=images)
+        over = run_directory.model_path(folder, name).exists()
+        if folder.exists() and (over or not _was_started(folder, recipe)):
+            shutil.rmtree(folder)
+        return Run.resume(folder, recipe, console=self.console, images=images)
 
     def _images_of(self, recipe: Recipe) -> data.ImageData:
         """The parts do not depend on the seed; the orders do."""
@@ -212,8 +214,9 @@ class Experiments:
             self._images = data.load(recipe.data, seed=recipe.seed)
         return dataclasses.replace(self._images, seed=recipe.seed)
 
-    def _measure(self, variant: Variant, seed: int, run: Run, model: Any) -> Record:
+    def _measure(self, variant: Variant, seed: int, run: Run) -> Record:
         student = variant.name != TEACHER
+        model = run.load_model("student" if student else "teacher")
         test = run.accuracy(model)
         calibration = run.result.calibration
         one_shot = (run.folder / "calibrated.keras").exists()
@@ -263,6 +266,13 @@ class Experiments:
     def _say(self, text: str) -> None:
         if self.console is not None:
             self.console.print(text, highlight=False, soft_wrap=True)
+
+
+def _was_started(folder: Path, recipe: Recipe) -> bool:
+    """Whether a run of this very recipe lies there."""
+    if not run_directory.is_run(folder):
+        return False
+    return not recipe_files.differences(load_recipe(str(folder / "recipe.yaml")), recipe)
 
 
 def differences(made: Any, recipe: Recipe, *, teacher: bool) -> list[str]:
