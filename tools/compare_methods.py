@@ -208,7 +208,8 @@ def draw(records: Sequence[Record]) -> Figure:
         axes.legend(loc="lower right", frameon=False)
     axes.set_yticks(range(len(groups)), list(groups))
     axes.invert_yaxis()
-    axes.set_xlim(0, 1)
+    best = max(record.test_accuracy for record in records)
+    axes.set_xlim(0, min(1.0, 1.15 * best))  # of many classes all are far from 100 %
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_xlabel("test accuracy (bar: mean, dots: seeds)")
     axes.spines[["top", "right"]].set_visible(False)
