@@ -76,7 +76,7 @@ def compare(experiments: Experiments, seeds: Sequence[int]) -> list[Pair]:
         student = experiments.record(Variant("binary"), seed)
         epochs = epochs_in(teacher.seconds + student.seconds, teacher)
         longer = dataclasses.replace(recipe.teacher, epochs=epochs)
-        twins = experiments.with_recipe(dataclasses.replace(recipe, teacher=longer))
+        twins = experiments.of_float_nets(dataclasses.replace(recipe, teacher=longer))
         pairs.append(Pair(teacher, student, twins.record(Variant(TEACHER), seed)))
     return pairs
 

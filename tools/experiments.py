@@ -108,6 +108,7 @@ class Experiments:
         self.teachers = teachers
         self.work = work
         self.console = console
+        self._keeps_teachers = True
         self._images: data.ImageData | None = None
 
     @classmethod
@@ -123,9 +124,13 @@ class Experiments:
             None if arguments.quiet else Console(stderr=True),
         )
 
-    def with_recipe(self, recipe: Recipe) -> "Experiments":
-        """The same directories for another recipe of the same data."""
+    def of_float_nets(self, recipe: Recipe) -> "Experiments":
+        """The same directories for a recipe of the same data whose float nets teach nobody.
+
+        Their records are kept beside the teachers', the nets themselves are not.
+        """
         other = Experiments(recipe, self.folder, self.teachers, self.work, self.console)
+        other._keeps_teachers = False
         other._images = self._images
         return other
 
@@ -180,12 +185,13 @@ class Experiments:
         return dataclasses.replace(from_mapping(Recipe, values), seed=seed)
 
     def _teacher(self, seed: int) -> Run:
-        """Train it, and keep it; its record is written last."""
+        """Train it, and keep it unless it teaches nobody; its record is written last."""
         folder = self.work / self._teacher_name(seed)
         run = self._run(folder, self.recipe_of(Variant(TEACHER), seed), "teacher")
         phases.carry_out(run, phases.TRAINING[:1])
-        self.teachers.mkdir(parents=True, exist_ok=True)
-        write_bytes(self._kept_teacher(seed), (run.folder / "teacher.keras").read_bytes())
+        if self._keeps_teachers:
+            self.teachers.mkdir(parents=True, exist_ok=True)
+            write_bytes(self._kept_teacher(seed), (run.folder / "teacher.keras").read_bytes())
         return run
 
     def _student(self, variant: Variant, seed: int) -> Run:

@@ -27,6 +27,7 @@ def test_the_twin_trains_for_as_long(tool, tmp_path, capsys):
     student = json.loads(path.read_text())
     epochs = round((teacher["seconds"] + student["seconds"]) / teacher["seconds"])
     assert teacher["recipe"]["teacher"]["epochs"] == 1
+    assert len(list((tmp_path / "out/teachers").glob("*.keras"))) == 1  # the twin teaches nobody
     assert twin["recipe"]["teacher"]["epochs"] == epochs >= 2
     text = (tmp_path / "out/twin-digits-demo.md").read_text()
     lacks = 100 * (twin["test_accuracy"] - student["test_accuracy"])
