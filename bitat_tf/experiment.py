@@ -246,10 +246,6 @@ class Run:
         """One of the run's flatbuffers: `"model"`, `"teacher"` or `"teacher-int8"`."""
         return read_flatbuffer(run_directory.flatbuffer_path(self.folder, name))
 
-    def train_teacher(self) -> Any:
-        """Train the float twin, and save it: `phases.train_teacher`."""
-        return phases.train_teacher(self)
-
     def adopt_teacher(self, teacher: Any, curve: Sequence[TrainingPoint]) -> None:
         """Take a teacher that was trained elsewhere, with its curve."""
         run_directory.save_model(self.folder, "teacher", teacher)

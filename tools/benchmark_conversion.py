@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from experiments import shown_command
+from command_line import shown_command
 
 from bitat_tf import convert, machine, models
 from bitat_tf._keras import keras, quiet_import

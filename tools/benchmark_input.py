@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from experiments import shown_command
+from command_line import shown_command
 
 from bitat_tf import machine, models, train
 from bitat_tf._keras import tf

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from benchmark_training import number, table
-from experiments import shown_command
+from command_line import shown_command
 
 from bitat_tf import machine, models, train
 from bitat_tf._keras import keras, tf

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from experiments import shown_command
+from command_line import shown_command
 
 from bitat_tf import linalg, machine
 from bitat_tf.files import write_text

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from command_line import shown_command
 from costs import BackboneCase, Case, Cost, Effort, LayerCase, measure_alone
-from experiments import shown_command
 from matplotlib.figure import Figure
 
 from bitat_tf import machine

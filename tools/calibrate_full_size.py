@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 from benchmark_training import number, table
+from command_line import shown_command
 from costs import peak_extra_bytes, smooth_images
-from experiments import shown_command
 
 from bitat_tf import machine, models, train
 from bitat_tf._keras import keras, tf

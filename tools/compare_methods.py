@@ -20,17 +20,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from command_line import arguments_parser, carried_out, shown_command
 from experiments import (
     TEACHER,
     Experiments,
     Record,
     Variant,
     about,
-    arguments_parser,
-    carried_out,
     escaped,
     percent,
-    shown_command,
 )
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter

@@ -19,16 +19,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from command_line import arguments_parser, carried_out, shown_command
 from experiments import (
     TEACHER,
     Experiments,
     Record,
     Variant,
     about,
-    arguments_parser,
-    carried_out,
     percent,
-    shown_command,
     spread,
 )
 

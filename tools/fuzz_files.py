@@ -29,8 +29,8 @@ from typing import Any
 
 import damaged_files
 import numpy as np
+from command_line import shown_command
 from damaged_files import Case
-from experiments import shown_command
 
 from bitat_tf import convert, machine, run_directory
 from bitat_tf.experiment import Run

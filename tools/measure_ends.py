@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from experiments import shown_command
+from command_line import shown_command
 
 from bitat_tf import convert, machine
 from bitat_tf.experiment import Run

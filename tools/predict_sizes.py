@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments import shown_command
+from command_line import shown_command
 
 import bitat_tf as bitat
 from bitat_tf import machine

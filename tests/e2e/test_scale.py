@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 import bitat_tf as bitat
-from bitat_tf import report, run_directory, train
+from bitat_tf import phases, report, run_directory, train
 from bitat_tf._keras import keras
 from bitat_tf.cli import main
 from bitat_tf.experiment import Run
@@ -63,7 +63,7 @@ def begun(tmp_path_factory):
     """A run with its teacher, from which all others go on."""
     folder = tmp_path_factory.mktemp("begun") / "run"
     run = Run.create(folder, load_recipe("digits-demo", SETTINGS))
-    run.train_teacher()
+    phases.train_teacher(run)
     return folder
 
 

@@ -49,21 +49,23 @@ def watched(monkeypatch):
     return watch
 
 
-@pytest.fixture
-def make(load_tool, tmp_path):
-    tool = load_tool("experiments")
+@pytest.fixture(scope="module")
+def tool(load_tool):
+    return load_tool("experiments")
 
+
+@pytest.fixture
+def make(tool, tmp_path):
     def experiments(place, *settings):
         root = tmp_path / place
         recipe = load_recipe("digits-demo", [*SETTINGS, *settings])
         return tool.Experiments(recipe, root / "records", root / "teachers", root / "work")
 
-    experiments.variant = tool.Variant
     return experiments
 
 
-def test_student_and_teacher_go_on_where_they_were_killed(make, watched):
-    binary = make.variant("binary")
+def test_student_and_teacher_go_on_where_they_were_killed(tool, make, watched):
+    binary = tool.Variant("binary")
     whole = make("whole").record(binary, 0)
     epoch = len(watched.of("float teacher"))
 
@@ -86,8 +88,8 @@ def test_student_and_teacher_go_on_where_they_were_killed(make, watched):
     assert killed.recipe == whole.recipe
 
 
-def test_other_settings_and_a_removed_record_start_again(make, watched):
-    binary = make.variant("binary")
+def test_other_settings_and_a_removed_record_start_again(tool, make, watched):
+    binary = tool.Variant("binary")
     watched.kill = ("binary student", 4)
     with pytest.raises(Killed):
         make("place").record(binary, 0)
