@@ -3,7 +3,8 @@
 The student runs call by call over cached batches, its layers below already binary; the float
 teacher runs beside it on the same images, just far enough to give each layer its target. Each
 layer is computed once. At every sign the threshold is set, at every binary convolution the
-kernel, at the BatchNorm behind it the scale and mean, and only then does the layer run.
+kernel, at the BatchNorm behind it the scale and mean, and only then does the layer run. Here is
+the walk; `fitting` has what becomes of one convolution, `thresholds` of one sign.
 
 Of several workers (`train.workers`) each runs its share of the batches. What a layer is solved
 from, C and D and the samples of the thresholds, is that of all batches on all of them; V follows
@@ -12,33 +13,27 @@ order.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from bitat_tf import linalg
 from bitat_tf._keras import tf
 from bitat_tf.binarize import float_twin
-from bitat_tf.config import CalibrationConfig, ThresholdRule
+from bitat_tf.config import CalibrationConfig
 from bitat_tf.graph import Call, Graph, Sweep, TensorId, binary_units
 from bitat_tf.layers import BitatConv2D
 from bitat_tf.results import CalibrationResult, LayerCalibration
 from bitat_tf.train import workers
 from bitat_tf.train.batches import take_labelled
 from bitat_tf.train.branches import Branch, find_branch
+from bitat_tf.train.fitting import fit_layer, solve, sum_moments
 from bitat_tf.train.heads import head_of
 from bitat_tf.train.task_weights import task_weights
+from bitat_tf.train.thresholds import thresholds
 from bitat_tf.train.transfer import copy_float_weights
 
 Progress = Callable[[str, int, int], None]
-
-# Latent weights are clipped to [-1, 1]; one of magnitude 0 would have no sign of its own.
-_SMALLEST_LATENT = 1e-4
-
-# Samples per channel from which a threshold is found: its standard error is then below one
-# hundredth of the channel's deviation.
-_THRESHOLD_SAMPLES = 16384
 
 
 def calibrate(
@@ -270,170 +265,4 @@ class _Calibration:
             call.layer.bias.assign(point.mean_t - kernel.T @ point.mean_x)
 
 
-def sum_moments(batches: Iterable[tuple[Any, ...]]) -> linalg.Moments:
-    """Moments over batches of (x, t) or (x, t, omega) rows, holding one batch at a time.
-
-    Args:
-        batches: x (positions, K), t (positions, N), omega (positions,).
-
-    Returns:
-        Their sums, over all workers.
-
-    Raises:
-        ValueError: when there is no batch, or none with a weight above 0.
-    """
-    total: linalg.Moments | None = None
-    for batch in batches:
-        point = linalg.moments(*batch)
-        total = point if total is None else total + point
-    if total is None:
-        raise ValueError("No batches to sum over.")
-    total = workers.total_moments(total)
-    if total.weight == 0:
-        raise ValueError("All weights `omega` are 0: no position counts.")
-    return total
-
-
-def solve(point: linalg.Moments, ridge: float, max_block: int) -> tuple[Any, Any, Any, float]:
-    """Steps 2 and 3: W*, V, s and lambda from a layer's moments.
-
-    Args:
-        point: moments of a layer.
-        ridge: lambda as a share of the mean of s.
-        max_block: largest block of V.
-
-    Returns:
-        W* (K, N), V (blocks, size, size), s (blocks, size), lambda.
-    """
-    correlation = point.correlation
-    blocks = linalg.block_count(len(correlation), max_block)
-    vectors, importance = linalg.basis(linalg.diagonal_blocks(correlation, blocks))
-    strength = linalg.ridge_strength(importance, ridge)
-    kernel = linalg.compensate(correlation, point.target_correlation, vectors, importance, strength)
-    return kernel, vectors, importance, strength
-
-
-def fit_layer(
-    layer: BitatConv2D, batchnorm: Any, point: linalg.Moments, config: CalibrationConfig
-) -> LayerCalibration:
-    """Steps 2 to 5 for one convolution: kernel, transform and BatchNorm, in place.
-
-    Args:
-        layer: the convolution; its kernel and transform are set.
-        batchnorm: the layer behind it; its gamma, beta and statistics are set.
-        point: moments of its binarized input patches and targets.
-        config: of the calibration.
-
-    Returns:
-        Shares of the target's variance that are left unexplained, before and after.
-    """
-    before = np.reshape(layer.kernel.latent_variable.numpy(), (-1, layer.filters))
-    real, vectors, importance, strength = solve(point, config.ridge, layer.max_block)
-    correlation, target = point.correlation, point.target_correlation
-    if not config.compensate:
-        real = before.astype(np.float64)
-    signs, alpha = _signs(point, real, strength, config)
-
-    layer.kernel.latent_variable.assign(
-        np.reshape(_latent(signs, real, config.margin), layer.kernel.shape)
-    )
-    layer.transform.assign(linalg.diagonal_blocks(correlation, len(vectors)), vectors, importance)
-    values = linalg.closed_form_batchnorm(point, signs, alpha, batchnorm.epsilon)
-    batchnorm.gamma.assign(values.gamma)
-    batchnorm.beta.assign(values.beta)
-    batchnorm.moving_mean.assign(values.moving_mean)
-    batchnorm.moving_variance.assign(values.moving_variance)
-
-    plain = np.where(before < 0, -1.0, 1.0)
-    plain_scale = linalg.optimal_scale(correlation, target, plain)
-    return LayerCalibration(
-        name=layer.name,
-        inputs=len(correlation),
-        outputs=layer.filters,
-        unexplained_sign=linalg.unexplained_variance(point, plain * plain_scale),
-        unexplained_real=linalg.unexplained_variance(point, real),
-        unexplained_binary=linalg.unexplained_variance(point, signs * alpha),
-        sign_changes=float(np.mean(plain != signs)),
-    )
-
-
-def _signs(
-    point: linalg.Moments, real: Any, strength: float, config: CalibrationConfig
-) -> tuple[Any, Any]:
-    """Step 4, and its ablations: signs for a real kernel, and the scales for the target."""
-    correlation, target = point.correlation, point.target_correlation
-    if config.code_search == "diagonal":
-        # Where no input is correlated with another each sign is its own problem.
-        signs = np.where(real < 0, -1.0, 1.0)
-        return signs, linalg.optimal_scale(correlation, target, signs)
-    gram = correlation + strength * np.eye(len(correlation))
-    projection = target if config.compensate else gram @ real
-    signs, alpha = linalg.binary_least_squares(gram, projection, real, config.sweeps)
-    if not config.compensate:
-        alpha = linalg.optimal_scale(correlation, target, signs)
-    return signs, alpha
-
-
-def _latent(signs: Any, real: Any, margin: float) -> Any:
-    """Where the training of a kernel starts: the signs, with the real kernel's magnitudes."""
-    size = np.abs(real)
-    if margin:
-        size = linalg.scaled_to_mean(size, margin)
-    return signs * np.clip(size, _SMALLEST_LATENT, 1.0)
-
-
-def _samples(batches: Sequence[Any]) -> Any:
-    """Some rows of the batches of all workers, drawn at random, in the order of the batches."""
-    team = workers.current()
-    (counts,) = workers.total(_at(team.index, len(batches), team.count))
-    total = int(np.sum(counts))
-    share, rng = -(-_THRESHOLD_SAMPLES // total), np.random.default_rng(0)
-    own = iter(batches)
-    chosen = []
-    for number in range(total):
-        mine = number % team.count == team.index
-        rows = next(own) if mine else batches[0]  # another worker's, of the same length
-        if len(rows) > share:
-            rows = rows[rng.integers(0, len(rows), share)]
-        chosen.append(rows if mine else np.zeros_like(rows))
-    (samples,) = workers.total(np.concatenate(chosen))
-    return samples
-
-
-def _at(index: int, value: float, count: int) -> Any:
-    """`count` numbers, all 0 but one."""
-    return np.where(np.arange(count) == index, value, 0)
-
-
-def thresholds(values: Sequence[Any], rule: ThresholdRule, count: int = 1) -> Any:
-    """Thresholds per channel from a sign's inputs over all batches (step 6).
-
-    Args:
-        values: this worker's batches (batch, height, width, channels), as many positions each.
-        rule: `"lloyd_max"`, `"median"` (of several, the quantiles that cut the samples into
-            equal parts) or `"zero"`.
-        count: thresholds of each channel.
-
-    Returns:
-        (count, channels), ascending.
-
-    Raises:
-        ValueError: when the values are not finite, or several thresholds shall all be zero.
-    """
-    channels = values[0].shape[-1]
-    if rule == "zero":
-        if count > 1:
-            raise ValueError(
-                f"calibration.threshold=zero would make all {count} thresholds of a channel the "
-                "same. Choose lloyd_max or median."
-            )
-        return np.zeros((1, channels))
-    samples = _samples([np.reshape(v, (-1, channels)) for v in values])
-    if not np.all(np.isfinite(samples)):
-        raise ValueError("The inputs of a sign hold NaN or infinity: check the model's weights.")
-    if rule == "median":
-        return np.quantile(samples, np.arange(1, count + 1) / (count + 1), axis=0)
-    return linalg.lloyd_max_thresholds(samples, count)
-
-
-__all__ = ["calibrate", "fit_layer", "solve", "sum_moments", "thresholds"]
+__all__ = ["calibrate"]

@@ -8,7 +8,7 @@ from bitat_tf._keras import keras, tf
 from bitat_tf.config import CalibrationConfig
 from bitat_tf.layers import BitatConv2D, RSign
 from bitat_tf.train import calibrate
-from bitat_tf.train.calibrate import thresholds
+from bitat_tf.train.thresholds import thresholds
 from bitat_tf.train.transfer import copy_float_weights
 
 CONFIG = CalibrationConfig(batches=3, batch_size=64)

@@ -11,7 +11,7 @@ from bitat_tf.config import CalibrationConfig
 from bitat_tf.graph import binary_units
 from bitat_tf.layers import BitatConv2D
 from bitat_tf.train import calibrate, copy_float_weights
-from bitat_tf.train.calibrate import fit_layer, solve
+from bitat_tf.train.fitting import fit_layer, solve
 from bitat_tf.train.task_weights import task_weights
 
 INPUTS, OUTPUTS = 24, 5

@@ -8,7 +8,8 @@ from bitat_tf._keras import keras, tf
 from bitat_tf.config import CalibrationConfig
 from bitat_tf.graph import binary_units
 from bitat_tf.train import calibrate, recompute_batchnorm
-from bitat_tf.train.calibrate import sum_moments, thresholds
+from bitat_tf.train.fitting import sum_moments
+from bitat_tf.train.thresholds import thresholds
 
 WEIGHTED = pytest.mark.parametrize("task_weights", [False, True])
 
