@@ -16,13 +16,16 @@ from pathlib import Path
 from typing import Any, get_args
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from bitat_tf import benchmark_command, convert_command, evaluate_command, termination
+from bitat_tf import (
+    benchmark_command,
+    convert_command,
+    evaluate_command,
+    inspect_command,
+    termination,
+)
 from bitat_tf._version import __version__
 from bitat_tf.config import Recipe, Strategy
-from bitat_tf.convert_command import is_saved_model
 from bitat_tf.evaluate_command import print_scores
 from bitat_tf.recipe_files import data_dir_overrides, load_recipe, recipe_names
 
@@ -33,9 +36,7 @@ _EXAMPLES = {
     "  bitat train my-recipe.yaml --set student.steps=400 --seed 1 --out runs/short --resume",
     "calibrate": "bitat calibrate runs/cifar10-nano --set calibration.batches=16 --out runs/cal16",
     "evaluate": evaluate_command.EXAMPLES,
-    "inspect": "bitat inspect runs/cifar10-nano/model.tflite\n"
-    "  bitat inspect runs/cifar10-nano/student.keras\n"
-    "  bitat inspect my-float-model.keras --json",
+    "inspect": inspect_command.EXAMPLES,
     "convert": convert_command.EXAMPLES,
     "benchmark": benchmark_command.EXAMPLES,
     "report": "bitat report runs/cifar10-nano\n"
@@ -63,7 +64,7 @@ class UsageError(ValueError):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    arguments = _parser().parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     console = Console(stderr=True)
     try:
         arguments.run(arguments, console)
@@ -100,7 +101,8 @@ def _one_line(err: Exception) -> str:
     return f"{type(err).__name__}: {text} (run with --verbose for the details)"
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line, a subparser for every command."""
     parser = argparse.ArgumentParser(
         prog="bitat",
         description="Turn compact Keras models into 1-bit networks for phones.",
@@ -144,10 +146,9 @@ def _parser() -> argparse.ArgumentParser:
         commands,
         "inspect",
         "what a model consists of; of a float one, what would become binary, and what not and why",
-        _inspect,
+        inspect_command.run,
     )
-    inspect.add_argument("model", type=Path, help=".tflite, .keras, SavedModel or run directory")
-    inspect.add_argument("--json", action="store_true", help="print the record as JSON")
+    inspect_command.add_arguments(inspect)
 
     convert = _command(
         commands, "convert", "convert to a TFLite flatbuffer, audit it", convert_command.run
@@ -310,67 +311,6 @@ def _calibrate(arguments: argparse.Namespace, console: Console) -> None:
     run.score()
     print_scores(run)
     print(f"Report: {run.report()}")
-
-
-def _inspect(arguments: argparse.Namespace, console: Console) -> None:
-    from bitat_tf import convert
-    from bitat_tf.loading import load_keras_model, read_flatbuffer
-
-    path = arguments.model
-    if path.is_dir() and not is_saved_model(path):
-        path = path / "model.tflite" if (path / "model.tflite").exists() else path / "student.keras"
-    known = None
-    if path.suffix == ".tflite":
-        content = read_flatbuffer(path)
-        audit, known = convert.audit(content), convert.embedded(content)
-    else:
-        model = load_keras_model(path)
-        if not convert.binary_kernels(model):
-            _inspect_float(model, arguments.json)
-            return
-        audit = convert.convert_model(model).audit
-    if arguments.json:
-        from bitat_tf.records import to_json, to_mapping
-
-        print(to_json({**to_mapping(audit), "metadata": known}), end="")
-        return
-    table = Table("op", "type", "output", "1 bit", "MACs", "bytes", title=escape(str(path)))
-    for op in audit.ops:
-        shape = " x ".join(map(str, op.output_shape))
-        macs = f"{op.macs:,}" if op.macs else ""
-        cells = (str(op.index), op.type, shape, "yes" if op.binary else "", macs)
-        table.add_row(*map(escape, cells), f"{op.size_bytes:,}")
-    Console().print(table)
-    if known is not None:
-        _print_metadata(known)
-    convert_command.print_remarks(audit)
-    print(
-        f"{audit.binary_convolutions} binary convolutions ({audit.binary_macs:,} 1-bit MACs), "
-        f"{audit.float_convolutions} float ones; {audit.float_macs:,} float MACs in all; "
-        f"{audit.size_bytes / 1024:.1f} KiB"
-    )
-
-
-def _print_metadata(known: Any) -> None:
-    from bitat_tf import report
-
-    table = Table("metadata", "", show_header=False, title="what the flatbuffer says of itself")
-    for row in report.metadata_rows(known):
-        table.add_row(*row)
-    Console().print(table)
-
-
-def _inspect_float(model: Any, as_json: bool) -> None:
-    from bitat_tf.binarize import binarize
-    from bitat_tf.binarize.table import summary, table, to_mapping
-    from bitat_tf.records import to_json
-
-    _, report = binarize(model)
-    if as_json:
-        print(to_json(to_mapping(report)), end="")
-        return
-    Console().print(table(report))
-    print(summary(report))
 
 
 def _report(arguments: argparse.Namespace, console: Console) -> None:

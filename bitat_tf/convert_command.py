@@ -10,7 +10,7 @@ from rich.table import Table
 from bitat_tf import convert, report
 from bitat_tf._version import __version__
 from bitat_tf.files import check_target, write_bytes, write_text
-from bitat_tf.loading import load_keras_model, read_images
+from bitat_tf.loading import is_saved_model, load_keras_model, read_images
 from bitat_tf.metadata import MeasuredShare, Metadata
 from bitat_tf.recipe_files import data_dir_overrides
 from bitat_tf.results import AuditReport, LayerParityReport, ParityReport
@@ -58,11 +58,6 @@ def run(arguments: argparse.Namespace, console: Console) -> None:
         _convert_file(arguments)
     else:
         _convert_run(arguments, console)
-
-
-def is_saved_model(path: Path) -> bool:
-    """Whether a directory is a SavedModel."""
-    return (path / "saved_model.pb").is_file()
 
 
 def _convert_file(arguments: argparse.Namespace) -> None:
@@ -132,7 +127,8 @@ def _show(
     Console().print(table)
     if parity is not None and parity.layers is not None:
         _show_layers(parity.layers)
-    print_remarks(after)
+    for remark in report.audit_remarks(after):
+        print(remark)
     agreement = "parity not checked (no images at hand)"
     if parity is not None:
         agreement = f"agrees with Keras on {parity.agreement:.2%} of {parity.images} images"
@@ -153,9 +149,3 @@ def _show_layers(layers: LayerParityReport) -> None:
         table.add_row(*row)
     Console().print(table)
     print(convert.describe(layers))
-
-
-def print_remarks(audit: AuditReport) -> None:
-    """What of an audit a user should know: an unexpected size, operators that a phone lacks."""
-    for remark in report.audit_remarks(audit):
-        print(remark)

@@ -38,6 +38,11 @@ def load_keras_model(path: Path) -> Any:
     return model
 
 
+def is_saved_model(path: Path) -> bool:
+    """Whether a directory is a SavedModel."""
+    return (path / "saved_model.pb").is_file()
+
+
 def read_flatbuffer(path: Path) -> bytes:
     """Read and verify a `.tflite` file.
 

@@ -66,7 +66,7 @@ def _commands() -> Iterator[str]:
     """A section for each command: its help."""
     # argparse breaks lines at the width of the terminal
     with mock.patch.dict(os.environ, COLUMNS="100"):
-        for name, parser in _subparsers(cli._parser()):
+        for name, parser in _subparsers(cli.build_parser()):
             yield f"## bitat {name}\n\n```text\n{parser.format_help().rstrip()}\n```\n"
 
 
