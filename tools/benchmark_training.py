@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 from command_line import shown_command
 from costs import BackboneCase, Case, Cost, Effort, LayerCase, measure_alone
+from figures import write_figure
 from matplotlib.figure import Figure
 
 from bitat_tf import machine
-from bitat_tf.files import atomic_path, write_text
+from bitat_tf.files import write_text
 
 NAME = "training-cost"
 
@@ -226,10 +227,7 @@ def _logarithmic(axes: Any, x: str, y: str) -> None:
 def write(costs: Costs, effort: Effort, out: Path, command: str) -> Path:
     """Write the page and the figure; returns the page's path."""
     out.mkdir(parents=True, exist_ok=True)
-    with atomic_path(out / f"{NAME}.png") as temporary:
-        draw(costs).savefig(
-            temporary, format="png", dpi=120, metadata={"Description": command, "Software": None}
-        )
+    write_figure(draw(costs), out / f"{NAME}.png", command)
     write_text(out / f"{NAME}.md", markdown(costs, effort, command))
     return out / f"{NAME}.md"
 

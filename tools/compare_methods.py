@@ -28,15 +28,17 @@ from experiments import (
     Variant,
     about,
     escaped,
+    one_shot,
     percent,
 )
+from figures import accuracy_axes, write_figure
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from bitat_tf import train
 from bitat_tf._keras import tf
 from bitat_tf.config import Recipe
-from bitat_tf.files import atomic_path, write_text
+from bitat_tf.files import write_text
 
 
 def variant(method: str, learning_rate: float) -> Variant:
@@ -146,7 +148,7 @@ def markdown(
             "",
             *rows,
             "",
-            *_one_shot(records),
+            *one_shot(records),
             *_learning_rates(tried, learning_rates),
             f"![Test accuracy of each method]({figures}.png)",
             "",
@@ -158,12 +160,6 @@ def markdown(
             "",
         ]
     )
-
-
-def _one_shot(records: Sequence[Record]) -> list[str]:
-    """What calibration alone gives."""
-    values = [r.calibrated_accuracy for r in records if r.calibrated_accuracy is not None]
-    return [f"Calibrated, before any training step: {percent(values)} %.", ""] if values else []
 
 
 def _learning_rates(tried: Sequence[Record], learning_rates: Sequence[float]) -> list[str]:
@@ -234,11 +230,7 @@ def draw_curves(records: Sequence[Record]) -> Figure:
         if len(group) > 1:
             low, high = [min(v) for v in by_step], [max(v) for v in by_step]
             axes.fill_between(steps, low, high, color=color, alpha=0.15, linewidth=0)
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.set_xlabel("optimizer step")
-    axes.set_ylabel("validation accuracy (band: all seeds)")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="0.9")
+    accuracy_axes(axes, "optimizer step", "validation accuracy (band: all seeds)")
     figure.legend(loc="outside right upper", frameon=False)
     return figure
 
@@ -261,9 +253,7 @@ def write(
     """Write the table and the figures under a name; returns the table's path."""
     out.mkdir(parents=True, exist_ok=True)
     for suffix, figure in (("", draw(records)), ("-steps", draw_curves(records))):
-        with atomic_path(out / f"{name}{suffix}.png") as temporary:
-            described = {"Description": command, "Software": None}
-            figure.savefig(temporary, format="png", dpi=120, metadata=described)
+        write_figure(figure, out / f"{name}{suffix}.png", command)
     write_text(out / f"{name}.md", markdown(records, tried, command, name, recipe, learning_rates))
     return out / f"{name}.md"
 

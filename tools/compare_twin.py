@@ -26,9 +26,12 @@ from experiments import (
     Record,
     Variant,
     about,
+    one_shot,
     percent,
     spread,
 )
+from figures import accuracy_axes, write_figure
+from matplotlib.figure import Figure
 
 from bitat_tf._keras import tf
 from bitat_tf.config import Recipe
@@ -79,8 +82,8 @@ def compare(experiments: Experiments, seeds: Sequence[int]) -> list[Pair]:
     return pairs
 
 
-def markdown(pairs: Sequence[Pair], command: str, recipe: Recipe) -> str:
-    """The table, with the command that makes it."""
+def markdown(pairs: Sequence[Pair], command: str, recipe: Recipe, figure: str) -> str:
+    """The table, with the command that makes it, and its figure by name."""
     gaps = [pair.gap for pair in pairs]
     student = recipe.student
     nets = {
@@ -108,8 +111,10 @@ def markdown(pairs: Sequence[Pair], command: str, recipe: Recipe) -> str:
             "",
             *rows,
             "",
-            f"The binary net lacks {100 * statistics.mean(gaps):.1f}"
-            f"{f' +- {100 * spread(gaps):.1f}' if len(gaps) > 1 else ''} points.",
+            f"The binary net lacks {_points(gaps)} points.",
+            "",
+            *one_shot(records),
+            f"![Validation accuracy over the time spent]({figure})",
             "",
             "```",
             command,
@@ -117,6 +122,44 @@ def markdown(pairs: Sequence[Pair], command: str, recipe: Recipe) -> str:
             "",
         ]
     )
+
+
+def draw(pairs: Sequence[Pair]) -> Figure:
+    """Validation accuracy over the time spent: a line for every training.
+
+    BatchNorm statistics are the training's moving averages here, and are recomputed only for the
+    table.
+    """
+    figure = Figure(figsize=(8.0, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for index, pair in enumerate(pairs):
+        lines = {
+            "float, the teacher": (pair.teacher, 0.0, "#E69F00"),
+            "binary, taught by it": (pair.student, pair.teacher.seconds, "#0072B2"),
+            "float, as long as both": (pair.twin, 0.0, "#8C8C8C"),
+        }
+        for name, (record, start, color) in lines.items():
+            minutes, accuracies = _over_time(record, start)
+            label = None if index else name
+            axes.plot(minutes, accuracies, label=label, color=color, linewidth=1.2)
+    accuracy_axes(axes, "minutes", "validation accuracy (a line for each seed)")
+    axes.legend(loc="lower right", frameon=False)
+    return figure
+
+
+def _over_time(record: Record, start: float) -> tuple[list[float], list[float]]:
+    """Minutes and validation accuracies of a training's points; `start` in seconds.
+
+    Every step of a training counts for as long as another.
+    """
+    measured = [p for p in record.curve if p.validation_accuracy is not None]
+    minutes = [(start + record.seconds * p.step / record.curve[-1].step) / 60 for p in measured]
+    return minutes, [p.validation_accuracy or 0.0 for p in measured]
+
+
+def _points(gaps: Sequence[float]) -> str:
+    mean = f"{100 * statistics.mean(gaps):.1f}"
+    return f"{mean} +- {100 * spread(gaps):.1f}" if len(gaps) > 1 else mean
 
 
 def _epochs(pairs: Sequence[Pair]) -> str:
@@ -136,8 +179,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         name = f"twin-{recipe.name}"
         experiments = Experiments.from_arguments(recipe, name, arguments)
         pairs = compare(experiments, list(dict.fromkeys(arguments.seeds)))
+        write_figure(draw(pairs), arguments.out / f"{name}.png", command)
         table = arguments.out / f"{name}.md"
-        write_text(table, markdown(pairs, command, recipe))
+        write_text(table, markdown(pairs, command, recipe, f"{name}.png"))
         return table
 
     return carried_out("compare_twin", arguments, work)

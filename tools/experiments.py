@@ -329,6 +329,12 @@ def percent(values: Sequence[float]) -> str:
     return f"{mean} +- {100 * spread(values):.1f}" if len(values) > 1 else mean
 
 
+def one_shot(records: Sequence[Record]) -> list[str]:
+    """What calibration alone gives, where there is one; a paragraph's lines."""
+    values = [r.calibrated_accuracy for r in records if r.calibrated_accuracy is not None]
+    return [f"Calibrated, before any training step: {percent(values)} %.", ""] if values else []
+
+
 def about(records: Sequence[Record]) -> str:
     """Seeds, spread and machine, in a sentence or two."""
     seeds = sorted({record.seed for record in records})

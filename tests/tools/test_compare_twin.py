@@ -4,6 +4,9 @@ import dataclasses
 import json
 
 import pytest
+from PIL import Image
+
+from bitat_tf.results import TrainingPoint
 
 SETTING = [
     *("--recipe", "digits-demo", "--seeds", "0", "--steps", "40"),
@@ -35,6 +38,10 @@ def test_the_twin_trains_for_as_long(tool, tmp_path, capsys):
     assert f"| float, {epochs} epochs: as long as both |" in text
     assert "thresholds = 2" in text
     assert "python tools/compare_twin.py --recipe digits-demo" in text
+    assert f"before any training step: {100 * student['calibrated_accuracy']:.1f} %." in text
+    assert "![Validation accuracy over the time spent](twin-digits-demo.png)" in text
+    with Image.open(tmp_path / "out/twin-digits-demo.png") as figure:
+        assert figure.info["Description"] in text
     capsys.readouterr()
 
     # all there: nothing is trained, the same table comes out
@@ -64,7 +71,25 @@ def test_several_seeds_have_a_spread(tool, tmp_path):
         for seed in (0, 1)
     ]
     assert tool.epochs_in(pairs[0].seconds, pairs[0].teacher) == 28
-    text = tool.markdown(pairs, "command", recipe)
+    text = tool.markdown(pairs, "command", recipe, "figure.png")
     assert "lacks 3.0 +- 1.4 points" in text
     assert "| float, 28 epochs: as long as both | 75.0 +- 1.4 |" in text
     assert "5 minutes in all" in text
+
+
+def test_the_binary_net_begins_where_its_teacher_ends(tool):
+    recipe = tool.dataclasses.asdict(tool.Recipe("r"))
+
+    def record(name, seconds, steps):
+        points = tuple(TrainingPoint(step, 1.0, 0.5, validation_accuracy=0.6) for step in steps)
+        return tool.Record(name, 0, recipe, "a machine", 0.7, 0.7, 0.7, seconds, curve=points)
+
+    pair = tool.Pair(
+        record("teacher", 120.0, (50, 100)),
+        record("student", 240.0, (10, 40)),
+        record("twin", 360.0, (150, 300)),
+    )
+    teacher, student, twin = tool.draw([pair]).axes[0].lines
+    assert list(teacher.get_xdata()) == [1.0, 2.0]
+    assert list(student.get_xdata()) == [3.0, 6.0]
+    assert list(twin.get_xdata()) == [3.0, 6.0]

@@ -17,7 +17,13 @@ RESULTS = ROOT / "docs" / "results"
 PAGES = [page for page in sorted(RESULTS.glob("*.md")) if page.name != "README.md"]
 COMMAND = re.compile(r"python tools/(\w+)\.py[^`\n]*")
 SPREAD = re.compile(r"(\d+\.\d+) \+- (\d+\.\d+)")
-FROM_RECORDS = {"compare_methods", "compare_own_model", "ablations", "summarize_runs"}
+FROM_RECORDS = {
+    "ablations",
+    "compare_methods",
+    "compare_own_model",
+    "compare_twin",
+    "summarize_runs",
+}
 
 
 def command_of(page):
