@@ -28,7 +28,6 @@ from experiments import (
     about,
     one_shot,
     percent,
-    spread,
 )
 from figures import accuracy_axes, write_figure
 from matplotlib.figure import Figure
@@ -111,7 +110,7 @@ def markdown(pairs: Sequence[Pair], command: str, recipe: Recipe, figure: str) -
             "",
             *rows,
             "",
-            f"The binary net lacks {_points(gaps)} points.",
+            f"The binary net lacks {percent(gaps)} points.",
             "",
             *one_shot(records),
             f"![Validation accuracy over the time spent]({figure})",
@@ -155,11 +154,6 @@ def _over_time(record: Record, start: float) -> tuple[list[float], list[float]]:
     measured = [p for p in record.curve if p.validation_accuracy is not None]
     minutes = [(start + record.seconds * p.step / record.curve[-1].step) / 60 for p in measured]
     return minutes, [p.validation_accuracy or 0.0 for p in measured]
-
-
-def _points(gaps: Sequence[float]) -> str:
-    mean = f"{100 * statistics.mean(gaps):.1f}"
-    return f"{mean} +- {100 * spread(gaps):.1f}" if len(gaps) > 1 else mean
 
 
 def _epochs(pairs: Sequence[Pair]) -> str:
